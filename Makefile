@@ -1,0 +1,59 @@
+# Every target works on a fresh machine with Python 3.11+, a C compiler and git.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# The reference home lies in the working tree, its key file beside it, never inside it.
+SEALGATE_HOME ?= $(CURDIR)/.sealgate/home
+SEALGATE_KEY_FILE ?= $(CURDIR)/.sealgate/key
+export SEALGATE_HOME SEALGATE_KEY_FILE
+
+.PHONY: setup bench-setup demo serve test test-all check format lock clean
+
+# Serving and the demo need no test tools; setup adds them.
+setup: $(VENV)/.dev
+
+$(VENV)/.serving: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.serving requirements-dev.lock
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	touch $@
+
+bench-setup: setup
+	$(PIP) install -r benchmarks/requirements.txt
+
+demo: $(VENV)/.serving
+	$(BIN)/sealgate demo
+
+serve: $(VENV)/.serving
+	$(BIN)/sealgate serve
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-all: setup
+	$(BIN)/python -m pytest -m ""
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/unit/test_docs.py
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Run after editing the dependencies in pyproject.toml.
+lock: setup
+	$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra demo --output-file requirements.lock pyproject.toml
+	$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra demo --extra dev --output-file requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

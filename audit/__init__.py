@@ -1,0 +1,1 @@
+"""The tamper-evident log, its verification and the reports that fall out of it."""

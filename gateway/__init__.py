@@ -1,0 +1,1 @@
+"""The composed gateway: HTTP API, identities, models, backends and the command line."""

@@ -1,0 +1,1 @@
+"""Model files: GGUF in, ONNX graph and tokeniser out."""

@@ -1,0 +1,1 @@
+"""Keys and sealed parameters; private training later. Knows nothing of HTTP."""

@@ -1,0 +1,1 @@
+"""Who guards the key-encrypting key."""

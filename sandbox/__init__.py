@@ -1,0 +1,1 @@
+"""Kernel confinement, zygote and one-shot workers. Knows no key, database or web."""

@@ -1,0 +1,1 @@
+"""Mark keys, sampler and detector. Knows no tenant's data and no prompt."""
