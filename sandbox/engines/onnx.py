@@ -1,0 +1,178 @@
+"""The ONNX Runtime engine: one session in the zygote, one decoding in each worker.
+
+The session is made before the fork with no thread but the caller's; after it a decoding needs
+memory and nothing else: no file, no thread, no clock it would have to ask for.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Longer prompts go through in pieces: attention's workspace grows with the piece.
+CHUNK_TOKENS = 512
+# Decoding and feeding several tokens take different kernels; a warm-up runs both.
+WARM_UP_TOKENS = 16
+ERRORS_ONLY = 3
+
+
+class OnnxEngine:
+    """A loaded model.
+
+    vocab_size: V. eos: token ids that end an answer. context_length: most tokens of one decoding.
+    """
+
+    def __init__(self, session: Any, config: Mapping[str, Any], weights: Sequence[Any]) -> None:
+        self.vocab_size = int(config["vocab_size"])
+        self.eos = tuple(int(token) for token in config["eos"])
+        self.context_length = int(config["context_length"])
+        self._layers = int(config["layers"])
+        self._cache_shape = (1, int(config["kv_heads"]), int(config["head_dim"]))
+        self._session = session
+        # The session reads these buffers where they are, for as long as it lives.
+        self._weights = weights
+
+    def start(self, length: int) -> "Decoding":
+        """Make room for `length` tokens, prompt and answer together.
+
+        Raises:
+            ValueError: `length` is not from 1 to `context_length`.
+        """
+        if not 1 <= length <= self.context_length:
+            raise ValueError(f"A decoding of {length} tokens; 1 to {self.context_length} fit.")
+        batch, heads, size = self._cache_shape
+        names = [f"{part}_{layer}" for layer in range(self._layers) for part in ("key", "value")]
+        caches = {name: np.zeros((batch, heads, length, size), np.float32) for name in names}
+        return Decoding(self._session, caches, length=length, vocab_size=self.vocab_size)
+
+    def warm_up(self) -> None:
+        """Run a prompt and a step once, so that forked workers inherit what that allocates."""
+        decoding = self.start(min(self.context_length, WARM_UP_TOKENS + 2))
+        decoding.feed([0] * min(self.context_length - 1, WARM_UP_TOKENS))
+        decoding.feed([0])
+
+
+class Decoding:
+    """One sequence: the keys and values of what was fed so far."""
+
+    def __init__(
+        self,
+        session: Any,
+        caches: Mapping[str, NDArray[np.float32]],
+        *,
+        length: int,
+        vocab_size: int,
+    ) -> None:
+        self._session = session
+        self._caches = caches
+        self._length = length
+        self._fed = 0
+        self._last = np.zeros(1, np.int32)
+        self._total = np.zeros((), np.int32)
+        self._logits = np.zeros((1, 1, vocab_size), np.float32)
+        self._step_ids = np.zeros((1, 1), np.int64)
+        # Steps are all alike: their buffers are bound once and only their contents change.
+        self._step = self._bind(self._step_ids)
+
+    def feed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Append tokens and return the logits [V] that follow the last of them.
+
+        Raises:
+            ValueError: There are none, or more than there is room for.
+        """
+        if not tokens or self._fed + len(tokens) > self._length:
+            raise ValueError(f"{len(tokens)} tokens after {self._fed} of {self._length}.")
+        for begin in range(0, len(tokens), CHUNK_TOKENS):
+            self._run(tokens[begin : begin + CHUNK_TOKENS])
+        logits: NDArray[np.float32] = self._logits[0, 0].copy()
+        return logits
+
+    def _run(self, tokens: Sequence[int]) -> None:
+        self._fed += len(tokens)
+        self._last[0] = self._fed - 1
+        self._total[...] = self._fed
+        if len(tokens) == 1:
+            self._step_ids[0, 0] = tokens[0]
+            self._session.run_with_iobinding(self._step)
+        else:
+            self._session.run_with_iobinding(self._bind(np.array([tokens], np.int64)))
+
+    def _bind(self, ids: NDArray[np.int64]) -> Any:
+        """Bind every input and output to memory of ours; keys and values are extended in place."""
+        binding = self._session.io_binding()
+        binding.bind_cpu_input("input_ids", ids)
+        binding.bind_cpu_input("seqlens_k", self._last)
+        binding.bind_cpu_input("total", self._total)
+        _bind_output(binding, "logits", self._logits)
+        for name, cache in self._caches.items():
+            binding.bind_cpu_input(f"past_{name}", cache)
+            _bind_output(binding, f"present_{name}", cache)
+        return binding
+
+
+def load(header: Mapping[str, Any], memory: memoryview) -> OnnxEngine:
+    """Build the engine from weights in memory, without copying them where the runtime allows.
+
+    header: `config`, `graph` {offset, length} and `tensors` [{name, dtype, shape, offset,
+    length}]; offsets are into `memory`, which must stay mapped while the engine lives.
+
+    Raises:
+        ValueError: The header points outside `memory` or does not fit the graph.
+    """
+    runtime = _runtime()
+    tensors = [_view(entry, memory) for entry in header["tensors"]]
+    values = [runtime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors]
+    options = _options(runtime)
+    options.add_external_initializers([entry["name"] for entry in header["tensors"]], values)
+    graph = _slice(header["graph"], memory)
+    session = runtime.InferenceSession(
+        bytes(graph), options, providers=["CPUExecutionProvider"], enable_fallback=False
+    )
+    return OnnxEngine(session, header["config"], [values, tensors])
+
+
+def _runtime() -> Any:
+    """Import ONNX Runtime with its telemetry off: it starts a thread at import otherwise."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    os.environ["ORT_TELEMETRY_DISABLED"] = "1"
+    import onnxruntime  # noqa: PLC0415 - the environment must be set before
+
+    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    return onnxruntime
+
+
+def _options(runtime: Any) -> Any:
+    """One thread, the caller's: a second would be lost in the fork and hang the first run."""
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    return options
+
+
+def _view(entry: Mapping[str, Any], memory: memoryview) -> NDArray[Any]:
+    data = np.frombuffer(_slice(entry, memory), np.dtype(entry["dtype"]))
+    return data.reshape(entry["shape"])
+
+
+def _slice(entry: Mapping[str, Any], memory: memoryview) -> memoryview:
+    begin, end = int(entry["offset"]), int(entry["offset"]) + int(entry["length"])
+    if not 0 <= begin <= end <= len(memory):
+        raise ValueError(f"{entry.get('name', 'the graph')} lies outside the weights.")
+    return memory[begin:end]
+
+
+def _bind_output(binding: Any, name: str, value: NDArray[np.float32]) -> None:
+    binding.bind_output(
+        name=name,
+        device_type="cpu",
+        device_id=0,
+        element_type=np.float32,
+        shape=value.shape,
+        buffer_ptr=value.ctypes.data,
+    )
