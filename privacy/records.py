@@ -1,0 +1,136 @@
+"""The keyring's file: its records, and the check that nobody changed them.
+
+See docs/formats/keyring-v1.md. Holds wrapped keys only; never unwraps one.
+"""
+
+import hmac
+from typing import Any
+
+import msgspec
+import rfc8785
+
+from privacy.derivation import bind, derive_key, number
+from privacy.errors import KeyringTampered
+
+FORMAT = "sealgate/keyring-v1"
+ACTIVE = "active"
+DECRYPT_ONLY = "decrypt-only"
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What every record of the file is: immutable, and of exactly these members."""
+
+
+class Master(Record, frozen=True):
+    """The secret of one purpose and epoch."""
+
+    purpose: str
+    epoch: int
+    state: str
+    created_s: int
+    wrapped: bytes
+
+    def identity(self) -> bytes:
+        """Return the associated data it is wrapped with."""
+        return bind(b"sealgate/keyring-v1/master", self.purpose.encode(), number(self.epoch))
+
+
+class SigningKey(Record, frozen=True):
+    """A signing key. algorithm: `Ed25519` or `ML-DSA-65`. public: raw."""
+
+    name: str
+    algorithm: str
+    state: str
+    created_s: int
+    public: bytes
+    wrapped: bytes
+
+    def identity(self) -> bytes:
+        """Return the associated data it is wrapped with."""
+        return bind(b"sealgate/keyring-v1/signing-key", self.name.encode(), self.algorithm.encode())
+
+
+class WrappedDataKey(Record, frozen=True):
+    """The key of one generation of a model. id: 32 hex digits."""
+
+    id: str
+    model_id: str
+    generation: int
+    state: str
+    created_s: int
+    wrapped: bytes
+
+    def identity(self) -> bytes:
+        """Return the associated data it is wrapped with."""
+        return bind(
+            b"sealgate/keyring-v1/data-key",
+            self.id.encode(),
+            self.model_id.encode(),
+            number(self.generation),
+        )
+
+
+class Content(Record, frozen=True):
+    """Everything the file says."""
+
+    format: str
+    revision: int
+    created_s: int
+    custodian: dict[str, str | int]
+    masters: list[Master]
+    signing_keys: list[SigningKey]
+    data_keys: list[WrappedDataKey]
+    floors: dict[str, int]
+
+
+class KeyringFile(Record, frozen=True):
+    """The file: content and its authentication code."""
+
+    content: Content
+    mac: bytes
+
+
+def decode(raw: bytes) -> KeyringFile:
+    """Decode the file's bytes, not yet authenticated.
+
+    Raises:
+        KeyringTampered: They are not the canonical form of a keyring of this version.
+    """
+    try:
+        file = msgspec.json.decode(raw, type=KeyringFile)
+        canonical = _canonical(file)
+    except (msgspec.MsgspecError, rfc8785.CanonicalizationError, UnicodeDecodeError):
+        canonical = b""
+    if canonical != raw or file.content.format != FORMAT:
+        raise KeyringTampered(
+            "The keyring's file is damaged or of another version. Restore it from its backup."
+        )
+    return file
+
+
+def authenticate(file: KeyringFile, *, kek: bytes) -> Content:
+    """Return the content of a file that was written under `kek`.
+
+    Raises:
+        KeyringTampered: It was changed since.
+    """
+    if not hmac.compare_digest(file.mac, _mac(file.content, kek)):
+        raise KeyringTampered(
+            "The keyring's file was changed from outside. Restore it from its backup."
+        )
+    return file.content
+
+
+def encode(content: Content, *, kek: bytes) -> bytes:
+    """Return the bytes of a file with this content."""
+    return _canonical(KeyringFile(content, _mac(content, kek)))
+
+
+def _mac(content: Content, kek: bytes) -> bytes:
+    key = derive_key(kek, b"sealgate/keyring-v1/authentication")
+    return hmac.digest(key, _canonical(content), "sha256")
+
+
+def _canonical(record: Record) -> bytes:
+    builtins: Any = msgspec.to_builtins(record)
+    return rfc8785.dumps(builtins)
