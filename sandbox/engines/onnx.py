@@ -34,6 +34,27 @@ class OnnxEngine:
         # The session reads these buffers where they are, for as long as it lives.
         self._weights = weights
 
+    @staticmethod
+    def load(header: Mapping[str, Any], memory: memoryview) -> "OnnxEngine":
+        """Build the engine from weights in memory, without copying them where the runtime allows.
+
+        header: `config`, `graph` {offset, length} and `tensors` [{name, dtype, shape, offset,
+        length}]; offsets are into `memory`, which must stay mapped while the engine lives.
+
+        Raises:
+            ValueError: The header points outside `memory` or does not fit the graph.
+        """
+        runtime = _runtime()
+        tensors = [_view(entry, memory) for entry in header["tensors"]]
+        values = [runtime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors]
+        options = _options(runtime)
+        options.add_external_initializers([entry["name"] for entry in header["tensors"]], values)
+        graph = _slice(header["graph"], memory)
+        session = runtime.InferenceSession(
+            bytes(graph), options, providers=["CPUExecutionProvider"], enable_fallback=False
+        )
+        return OnnxEngine(session, header["config"], [values, tensors])
+
     def start(self, length: int) -> "Decoding":
         """Make room for `length` tokens, prompt and answer together.
 
@@ -112,27 +133,6 @@ class Decoding:
         return binding
 
 
-def load(header: Mapping[str, Any], memory: memoryview) -> OnnxEngine:
-    """Build the engine from weights in memory, without copying them where the runtime allows.
-
-    header: `config`, `graph` {offset, length} and `tensors` [{name, dtype, shape, offset,
-    length}]; offsets are into `memory`, which must stay mapped while the engine lives.
-
-    Raises:
-        ValueError: The header points outside `memory` or does not fit the graph.
-    """
-    runtime = _runtime()
-    tensors = [_view(entry, memory) for entry in header["tensors"]]
-    values = [runtime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors]
-    options = _options(runtime)
-    options.add_external_initializers([entry["name"] for entry in header["tensors"]], values)
-    graph = _slice(header["graph"], memory)
-    session = runtime.InferenceSession(
-        bytes(graph), options, providers=["CPUExecutionProvider"], enable_fallback=False
-    )
-    return OnnxEngine(session, header["config"], [values, tensors])
-
-
 def _runtime() -> Any:
     """Import ONNX Runtime with its telemetry off: it starts a thread at import otherwise."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -163,7 +163,8 @@ def _view(entry: Mapping[str, Any], memory: memoryview) -> NDArray[Any]:
 def _slice(entry: Mapping[str, Any], memory: memoryview) -> memoryview:
     begin, end = int(entry["offset"]), int(entry["offset"]) + int(entry["length"])
     if not 0 <= begin <= end <= len(memory):
-        raise ValueError(f"{entry.get('name', 'the graph')} lies outside the weights.")
+        name = entry.get("name", "the graph")
+        raise ValueError(f"The header places {name} outside the weights.")
     return memory[begin:end]
 
 
