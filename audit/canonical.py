@@ -1,0 +1,76 @@
+"""One byte string for one value: RFC 8785 over the part of JSON that events use.
+
+No floats, whole numbers within ±(2^53 - 1), ASCII member names. Within these bounds msgspec's
+sorted encoding *is* RFC 8785 (a property test holds it against another implementation).
+"""
+
+from typing import Any, NoReturn
+
+import msgspec
+
+INTEGER_LIMIT = 2**53 - 1
+
+
+class NotCanonical(ValueError):
+    """A value has no canonical form here, or bytes are not in it."""
+
+
+def encode(value: Any) -> bytes:
+    """Encode plain JSON values canonically (RFC 8785 section 3.2).
+
+    Raises:
+        NotCanonical: A float, a number out of range, a name that is not ASCII, a lone surrogate,
+            or a type that is not JSON.
+    """
+    try:
+        _check(value)
+        return msgspec.json.encode(value, order="sorted")
+    except UnicodeEncodeError:
+        raise NotCanonical("text is not valid Unicode") from None
+    except RecursionError:
+        raise NotCanonical("nesting is too deep") from None
+
+
+def decode(data: bytes) -> Any:
+    """Decode canonical bytes, and only those.
+
+    Encoding again and comparing refuses what a lenient parser would read in its own way:
+    duplicate names, another order, white space, needless escapes.
+
+    Raises:
+        NotCanonical: `data` is not what `encode` makes.
+    """
+    try:
+        value = _decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise NotCanonical(f"not canonical JSON: {error}") from None
+    if encode(value) != data:
+        raise NotCanonical("JSON in another form than the canonical one")
+    return value
+
+
+def _check(value: Any) -> None:
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return
+    if kind is int:
+        if not -INTEGER_LIMIT <= value <= INTEGER_LIMIT:
+            raise NotCanonical("a whole number is beyond 2^53 - 1")
+    elif kind is dict:
+        for name, member in value.items():
+            # ASCII names sort alike by code point and by UTF-16 unit (RFC 8785 section 3.2.3).
+            if type(name) is not str or not name.isascii():
+                raise NotCanonical("a member name is not ASCII text")
+            _check(member)
+    elif kind is list:
+        for item in value:
+            _check(item)
+    else:
+        raise NotCanonical(f"a {kind.__name__} has no canonical form")
+
+
+def _refuse_float(_: str) -> NoReturn:
+    raise NotCanonical("a fraction or exponent")
+
+
+_decoder = msgspec.json.Decoder(float_hook=_refuse_float)

@@ -1,0 +1,40 @@
+"""What can fail in the log. A check that fails raises one of these; it never returns False."""
+
+
+class AuditError(Exception):
+    """Root of the log's errors."""
+
+
+class EventInvalid(AuditError):
+    """An event breaks docs/formats/event-v1.md; nothing was written."""
+
+
+class EventConflict(AuditError):
+    """Another event with the same uid is in the log already; nothing was written."""
+
+
+class LogUnavailable(AuditError):
+    """The log cannot take or give entries now; what waits on it must not go on."""
+
+
+class LogTampered(AuditError):
+    """The stored log is not the one that was written.
+
+    index: the first entry that cannot be trusted, or None where no single entry is to blame.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class CheckpointInvalid(AuditError):
+    """A checkpoint is malformed, of another log, or not signed by the log's key."""
+
+
+class ProofInvalid(AuditError):
+    """A proof does not prove what it claims."""
+
+
+class RequestUnknown(AuditError):
+    """The log holds no entry of that request."""
