@@ -1,0 +1,277 @@
+"""One batch into the log: leaves, marks, head and signed checkpoint in a single transaction.
+
+For one thread of one process; other processes may write the same file. Queueing and futures are
+the sequencer's. Nothing is signed or acknowledged on top of a head that was not checked.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from audit import checkpoint, store
+from audit.checkpoint import Checkpoint
+from audit.errors import CheckpointInvalid, EventConflict, LogTampered, LogUnavailable
+from audit.events import Entry
+from audit.merkle import Frontier, leaf_hash
+
+TAIL = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An entry is on disk and under a signed checkpoint. size: of the tree that covers it."""
+
+    index: int
+    size: int
+    uid: str
+
+
+class Writer:
+    """Appends batches.
+
+    origin: the log's name. public_key: raw Ed25519, 32 bytes. sign: makes its signature; whatever
+    it raises leaves the log as it was.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        origin: str,
+        public_key: bytes,
+        sign: Callable[[bytes], bytes],
+    ) -> None:
+        self._engine = engine
+        self._origin = origin
+        self._public_key = public_key
+        self._sign = sign
+        self._connection: sa.Connection | None = None
+        self._files: list[tuple[int, int]] = []
+        self._frontier = Frontier()
+
+    def open(self) -> None:
+        """Replay every leaf hash against the head and the newest checkpoint, and the tail's bytes.
+
+        Raises:
+            LogTampered: They disagree.
+            LogUnavailable: The log cannot be read.
+        """
+        with store.reading(self._engine) as connection:
+            frontier = self._caught_up(connection)
+            _check_tail(connection, frontier.size)
+        self._frontier = frontier
+
+    def write(self, entries: Sequence[Entry]) -> list[Recorded | EventConflict]:
+        """Make `entries` durable; an empty batch proves that the log can be written.
+
+        Returns for each entry where it is; one that was there already keeps its place, and one
+        whose uid holds another event is refused alone.
+
+        Raises:
+            LogUnavailable: Nothing of the batch is acknowledged. Some may be on disk if the
+                commit's own answer was lost; writing the same entries again settles it.
+        """
+        try:
+            with store.told():
+                connection = self._connected()
+                with connection.begin():
+                    self._files = self._files or self._in_place()
+                    self._require_in_place()
+                    frontier, results = self._append(connection, entries)
+                # A file that was unlinked meanwhile takes commits that nobody will ever read.
+                self._require_in_place()
+        except LogTampered as error:
+            self.disconnect()
+            raise LogUnavailable(f"The log takes no entries: {error}") from error
+        except BaseException:
+            self.disconnect()
+            raise
+        self._frontier = frontier
+        return results
+
+    def in_place(self) -> bool:
+        """Return whether the files that are written to still lie where they were opened."""
+        try:
+            return not self._files or self._files == self._in_place()
+        except LogUnavailable:
+            return False
+
+    def disconnect(self) -> None:
+        """Forget the connection; the next batch opens its own and reads the head afresh."""
+        connection, self._connection, self._files = self._connection, None, []
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+            self._engine.dispose()
+
+    def _connected(self) -> sa.Connection:
+        if self._connection is None:
+            self._connection = store.writing(self._engine).connect()
+        return self._connection
+
+    def _in_place(self) -> list[tuple[int, int]]:
+        """Identify the database and its write-ahead log by what their names point to now."""
+        path = store.file_of(self._engine)
+        try:
+            found = [file.stat() for file in (path, Path(f"{path}-wal"))]
+        except OSError as error:
+            raise LogUnavailable(f"The log's file is gone: {error.strerror}, {path}.") from None
+        return [(each.st_dev, each.st_ino) for each in found]
+
+    def _require_in_place(self) -> None:
+        if self._files != self._in_place():
+            raise LogUnavailable("The log's file was replaced while it was open.")
+
+    def _append(
+        self, connection: sa.Connection, entries: Sequence[Entry]
+    ) -> tuple[Frontier, list[Recorded | EventConflict]]:
+        # 1. The write lock is held: take in what other processes appended, and check it.
+        frontier = self._caught_up(connection)
+        # 2. Leave out what is in the log already.
+        places = _places(connection, entries)
+        fresh: list[Entry] = []
+        for entry in entries:
+            if entry.uid not in places:
+                places[entry.uid] = (frontier.size + len(fresh), entry.body)
+                fresh.append(entry)
+        # 3. Leaves and marks. 4. Signed checkpoint. 5. Head.
+        if fresh:
+            _insert(connection, fresh, frontier)
+            connection.execute(
+                store.checkpoint.insert(), {"size": frontier.size, "note": self._note(frontier)}
+            )
+        # Also without fresh entries: a transaction that writes nothing would prove nothing.
+        connection.execute(
+            store.head.update().values(
+                size=frontier.size, root=frontier.root(), frontier=frontier.encode()
+            )
+        )
+        return frontier, [_result(entry, places[entry.uid], frontier.size) for entry in entries]
+
+    def _caught_up(self, connection: sa.Connection) -> Frontier:
+        """Return the stored tree's frontier, having replayed all that is new since ours.
+
+        The checkpoint over it must carry the key's signature: with write access to the file
+        alone, nobody gets their rows signed by the next batch.
+        """
+        head = connection.execute(sa.select(store.head)).one_or_none()
+        if head is None:
+            raise LogTampered("The log has lost its head.")
+        ours = self._frontier
+        if head.size < ours.size:
+            raise LogTampered(
+                f"The log holds {head.size} entries and had {ours.size}. Restore the newest copy.",
+                index=head.size,
+            )
+        frontier = ours.copy()
+        if head.size > ours.size:
+            _replay(connection, frontier)
+        if (frontier.size, frontier.root(), frontier.encode()) != (
+            head.size,
+            head.root,
+            head.frontier,
+        ):
+            raise LogTampered(f"The log's entries do not make its head of {head.size} entries.")
+        if frontier.size > ours.size:
+            self._check_checkpoint(connection, frontier)
+        return frontier
+
+    def _check_checkpoint(self, connection: sa.Connection, frontier: Frontier) -> None:
+        newest = connection.execute(
+            sa.select(store.checkpoint).order_by(store.checkpoint.c.size.desc()).limit(1)
+        ).one_or_none()
+        if newest is None:
+            raise LogTampered("The log has entries and no checkpoint.")
+        try:
+            told = checkpoint.verify(newest.note, origin=self._origin, public_key=self._public_key)
+        except CheckpointInvalid as error:
+            raise LogTampered(f"The newest checkpoint does not hold. {error}") from error
+        if (told.size, told.root) != (frontier.size, frontier.root()):
+            raise LogTampered(
+                f"The newest checkpoint is of {told.size} entries; the log's {frontier.size} "
+                "entries have another root."
+            )
+
+    def _note(self, frontier: Frontier) -> str:
+        head = Checkpoint(self._origin, frontier.size, frontier.root())
+        try:
+            return checkpoint.sign(head, public_key=self._public_key, signer=self._sign)
+        except Exception as error:
+            # Whatever keeps the key from signing keeps the log from growing.
+            raise LogUnavailable(f"The log's checkpoint cannot be signed: {error}") from error
+
+
+def _replay(connection: sa.Connection, frontier: Frontier) -> None:
+    leaf = store.leaf.c
+    query = sa.select(leaf.idx, leaf.leaf_hash).order_by(leaf.idx)
+    if frontier.size:
+        query = query.where(leaf.idx >= frontier.size)
+    rows = connection.execution_options(yield_per=4096).execute(query)
+    for index, stored_hash in rows:
+        if index != frontier.size:
+            raise LogTampered(f"Entry {frontier.size} is missing.", index=frontier.size)
+        frontier.append(stored_hash)
+
+
+def _check_tail(connection: sa.Connection, size: int) -> None:
+    leaf = store.leaf.c
+    query = sa.select(leaf.idx, leaf.leaf_hash, leaf.body).where(leaf.idx >= size - TAIL)
+    for index, stored_hash, body in connection.execute(query):
+        if leaf_hash(body) != stored_hash:
+            raise LogTampered(f"Entry {index} was changed.", index=index)
+
+
+def _places(connection: sa.Connection, entries: Sequence[Entry]) -> dict[str, tuple[int, bytes]]:
+    """Find the entries' uids in the log: index and stored bytes of each that is there."""
+    leaf = store.leaf.c
+    query = sa.select(leaf.uid, leaf.idx, leaf.body).where(leaf.uid.in_([e.uid for e in entries]))
+    return {uid: (index, body) for uid, index, body in connection.execute(query)}
+
+
+def _insert(connection: sa.Connection, entries: list[Entry], frontier: Frontier) -> None:
+    leaves, marks = [], []
+    for entry in entries:
+        index, hashed = frontier.size, leaf_hash(entry.body)
+        frontier.append(hashed)
+        leaves.append(
+            {
+                "idx": index,
+                "uid": entry.uid,
+                "time_ms": entry.time_ms,
+                "phase": entry.phase,
+                "tenant": entry.tenant,
+                "request_id": entry.request_id,
+                "operation": entry.operation,
+                "leaf_hash": hashed,
+                "body": entry.body,
+            }
+        )
+        marks.extend(mark_rows(entry, index))
+    connection.execute(store.leaf.insert(), leaves)
+    if marks:
+        connection.execute(store.mark.insert(), marks)
+
+
+def mark_rows(entry: Entry, index: int) -> list[dict[str, object]]:
+    """Return what the mark index holds of an entry, by ascending trace id."""
+    if entry.mark is None:
+        return []
+    return [
+        {
+            "leaf_idx": index,
+            "trace_id": trace_id,
+            "tenant": entry.tenant,
+            "epoch": entry.mark.epoch,
+            "request_id": entry.request_id,
+        }
+        for trace_id in entry.mark.trace_ids
+    ]
+
+
+def _result(entry: Entry, place: tuple[int, bytes], size: int) -> Recorded | EventConflict:
+    index, body = place
+    if body != entry.body:
+        return EventConflict(f"Entry {index} has the uid {entry.uid} and is another event.")
+    return Recorded(index, size, entry.uid)
