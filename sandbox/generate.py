@@ -1,0 +1,67 @@
+"""The decoding loop: one job in, marked tokens out. Runs inside a locked worker."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.candidates import candidates
+from sandbox.wire import End, Job
+from watermark.sampler import Sampler
+
+
+class Decoding(Protocol):
+    """One sequence in an engine."""
+
+    def feed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Append tokens and return the next token's logits, float32 [vocabulary]."""
+        ...
+
+
+class Engine(Protocol):
+    """A loaded model, without threads of its own."""
+
+    def start(self, length: int) -> Decoding:
+        """Begin a sequence of at most `length` tokens."""
+        ...
+
+
+def generate(engine: Engine, job: Job, *, emit: Callable[[int], None]) -> End:
+    """Answer a job, handing each token to `emit` as it is drawn; end tokens are not emitted.
+
+    Raises:
+        FloatingPointError: The model's output is not finite.
+    """
+    decoding = engine.start(len(job.prompt) + job.max_tokens)
+    sampler = Sampler(job.mark_key, job.trace_id, job.seed)
+    context = _last_two(job.prompt)
+    logits = decoding.feed(job.prompt)
+    reason = "length"
+    for drawn in range(job.max_tokens):
+        ids, probs = candidates(
+            logits, temperature=job.temperature, top_k=job.top_k, top_p=job.top_p
+        )
+        token = int(ids[sampler.draw(context, ids, probs)])
+        if token in job.eos:
+            reason = "stop"
+            break
+        emit(token)
+        context = (context[1], token)
+        if drawn + 1 < job.max_tokens:
+            logits = decoding.feed([token])
+    evidence = sampler.evidence()
+    return End(
+        reason,
+        {
+            "status": str(evidence.status),
+            "marked": int(evidence.marked),
+            "log_evidence": float(evidence.log_evidence),
+        },
+    )
+
+
+def _last_two(prompt: Sequence[int]) -> tuple[int, int]:
+    """Return the context of the first token; a prompt of one token has 0 before it."""
+    older, newer = [0, 0, *prompt][-2:]
+    return older, newer

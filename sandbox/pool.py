@@ -1,0 +1,269 @@
+"""The pool: workers kept ready, one for each answer, and the zygote that makes them kept alive.
+
+The gateway's side. It never holds the weights: the key broker sends them to the zygote over a
+socket that passes through here unread.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox import attest, conversation, wire
+from sandbox.errors import FrameInvalid, SandboxError, WorkerDied, ZygoteFailed
+from sandbox.launch import ENTRY, SendWeights, Worker, Zygote, launch
+from sandbox.limits import Limits
+
+_log = logging.getLogger(__name__)
+
+# A worker locks itself down in about a millisecond; one that takes this long never will.
+WELCOME_LIMIT_S = 10.0
+# A killed worker is reaped within milliseconds; past this its end is recorded as unknown.
+REAP_LIMIT_S = 5.0
+BACKOFF_S = (0.1, 0.5, 2.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A worker took the job. attestation: what confines it."""
+
+    attestation: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Tokens of the answer, in order."""
+
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer is whole and its worker is gone. reason: `stop` or `length`."""
+
+    reason: str
+    evidence: Mapping[str, Any]
+    attestation: Mapping[str, Any]
+
+
+class Pool:
+    """Ready workers of one model. `start` and `stop` bound its life."""
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        limits: Limits,
+        send_weights: SendWeights,
+        entry: Sequence[str] = ENTRY,
+    ) -> None:
+        self._size = size
+        self._limits = limits
+        self._send_weights = send_weights
+        self._entry = entry
+        self._idle: deque[Worker] = deque()
+        self._arrivals = asyncio.Condition()
+        self._zygote: Zygote | None = None
+        self._attestation: Mapping[str, Any] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures = 0
+        self._trouble = ""
+        self._launching = False
+        self._stopped = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker waits for a job."""
+        return bool(self._idle)
+
+    @property
+    def idle(self) -> int:
+        """How many workers wait for a job."""
+        return len(self._idle)
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """The zygote's process id while one is up."""
+        return self._zygote.pid if self._zygote else None
+
+    async def start(self) -> None:
+        """Bring up the zygote and the first worker.
+
+        Raises:
+            SandboxError: It cannot; nothing is left running.
+        """
+        try:
+            await self._launch()
+            await self._await_idle(limit_s=WELCOME_LIMIT_S)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End every worker and the zygote."""
+        self._stopped = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._zygote is not None:
+            await self._zygote.stop()
+        self._drop_idle()
+        async with self._arrivals:
+            self._arrivals.notify_all()
+
+    async def run(
+        self, job: wire.Job, *, deadline_s: float
+    ) -> AsyncGenerator[Started | TokenBatch | Finished, None]:
+        """Answer one job in a worker of its own. Closing the iterator kills the worker.
+
+        deadline_s: wall time from here to the answer's end; the worker is killed when it passes.
+
+        Raises:
+            SandboxError: The answer is not whole; the error carries the worker's attestation.
+        """
+        deadline = time.monotonic() + deadline_s
+        worker = await self._take(limit_s=deadline_s)
+        # A timer rather than a timeout around the reads: it also ends a worker whose reader stalls.
+        timer = asyncio.get_running_loop().call_later(
+            max(0.0, deadline - time.monotonic()), worker.kill
+        )
+        end: wire.End | None = None
+        told = "ended before its answer"
+        try:
+            yield Started(worker.attestation)
+            async with aclosing(conversation.converse(worker, job)) as frames:
+                async for kind, payload in frames:
+                    if kind == wire.END:
+                        end = wire.decode_end(payload)
+                        break
+                    if kind != wire.TOKENS:
+                        told = conversation.told(kind, payload)
+                        break
+                    yield TokenBatch(wire.unpack_tokens(payload))
+        except FrameInvalid as error:
+            told = f"broke the protocol: {error}"
+        finally:
+            timer.cancel()
+            late = time.monotonic() >= deadline
+            attestation = await self._bury(worker, whole=end is not None)
+        if end is None:
+            raise conversation.death(told, attestation, late=late, deadline_s=deadline_s)
+        yield Finished(end.reason, end.evidence, attestation)
+
+    async def _take(self, *, limit_s: float) -> Worker:
+        """Return a ready worker and order the next."""
+        await self._await_idle(limit_s=limit_s)
+        worker = self._idle.popleft()
+        if self._zygote is not None:
+            self._zygote.spawn()
+        return worker
+
+    async def _await_idle(self, *, limit_s: float) -> None:
+        """Wait until a worker is ready.
+
+        Raises:
+            ZygoteFailed: None became ready in time, or the pool was stopped.
+        """
+        try:
+            async with asyncio.timeout(limit_s), self._arrivals:
+                await self._arrivals.wait_for(lambda: bool(self._idle) or self._stopped)
+        except TimeoutError:
+            because = f": {self._trouble}" if self._trouble else ""
+            raise ZygoteFailed(f"No worker became ready within {limit_s:g} s{because}.") from None
+        if self._stopped:
+            raise ZygoteFailed("The pool was stopped.")
+
+    async def _bury(self, worker: Worker, *, whole: bool) -> Mapping[str, Any]:
+        """See a worker to its end and return its attestation, completed by how it ended.
+
+        whole: whether its answer is, so that it exits by itself.
+        """
+        if not whole:
+            worker.kill()
+        exited = None
+        try:
+            async with asyncio.timeout(REAP_LIMIT_S):
+                exited = await asyncio.shield(worker.exited)
+        except TimeoutError:
+            pass
+        finally:
+            worker.kill()
+            worker.close()
+        return {**worker.attestation, "end": conversation.ending(exited)}
+
+    async def _launch(self) -> None:
+        self._launching = True
+        try:
+            self._zygote = await launch(
+                limits=self._limits,
+                send_weights=self._send_weights,
+                on_worker=lambda worker: self._begin(self._welcome(worker)),
+                on_end=self._zygote_ended,
+                entry=self._entry,
+            )
+            self._attestation = await self._zygote.loaded()
+        finally:
+            self._launching = False
+        for _ in range(self._size):
+            self._zygote.spawn()
+
+    async def _welcome(self, worker: Worker) -> None:
+        """Admit a worker once it says that it is locked down and is seen to be, from outside."""
+        try:
+            async with asyncio.timeout(WELCOME_LIMIT_S):
+                kind, payload = await conversation.first_frame(worker)
+            if kind != wire.READY:
+                raise WorkerDied(f"A worker {conversation.told(kind, payload)}.")
+            worker.attestation = {**self._attestation, **attest.observe(worker.pid)}
+        except (SandboxError, TimeoutError) as error:
+            worker.kill()
+            worker.close()
+            await self._back_off(str(error) or "a worker did not lock itself down in time")
+            if self._zygote is not None:
+                self._zygote.spawn()
+            return
+        except asyncio.CancelledError:
+            worker.close()
+            raise
+        self._failures = 0
+        async with self._arrivals:
+            self._idle.append(worker)
+            self._arrivals.notify()
+
+    def _zygote_ended(self, reason: str) -> None:
+        """Bring up another zygote; the idle workers died with the old one."""
+        if self._stopped or self._launching:
+            return
+        self._drop_idle()
+        self._begin(self._relaunch(reason))
+
+    async def _relaunch(self, reason: str) -> None:
+        while True:
+            await self._back_off(reason)
+            try:
+                await self._launch()
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next try is the answer
+                reason = str(error)
+            else:
+                return
+
+    async def _back_off(self, trouble: str) -> None:
+        """Wait longer after each failure in a row, so that a broken kernel is not hammered."""
+        self._trouble = trouble
+        _log.warning("sandbox: %s", trouble)
+        delay_s = BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
+        self._failures += 1
+        await asyncio.sleep(delay_s)
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.popleft().close()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,155 @@
+"""Frames between the gateway, the zygote and its workers: docs/formats/worker-wire-v1.md.
+
+Lengths are capped and checked before anything is read; nothing is unpickled.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from sandbox.errors import FrameInvalid
+
+VERSION = 1
+# A version and a kind.
+LEAST_BYTES = 2
+MOST_BYTES = 1 << 20
+HEADER_BYTES = 4
+
+READY, JOB, TOKENS, END, FAILED = b"R", b"J", b"T", b"E", b"F"
+LOADED, SPAWN, WORKER, EXITED = b"L", b"S", b"W", b"X"
+
+_T = TypeVar("_T")
+_length = struct.Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One answer to generate.
+
+    prompt: token ids. top_p: in (0, 1]. top_k: candidates kept, at least 1. eos: token ids that
+    end the answer. mark_key: 32 bytes. trace_id: 32 bits, unsigned. seed: 32 bytes.
+    """
+
+    prompt: list[int] = field(repr=False)
+    max_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    eos: list[int]
+    mark_key: bytes = field(repr=False)
+    trace_id: int = field(repr=False)
+    seed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an answer ended. reason: `stop` or `length`. evidence: what its mark is worth."""
+
+    reason: str
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A worker that was cloned; its socket and pidfd come with the message."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A worker that was reaped. signal: what killed it, or 0. peak_kib: largest resident set."""
+
+    pid: int
+    signal: int
+    code: int
+    peak_kib: int
+    cpu_ms: int
+
+
+encode = msgspec.msgpack.Encoder().encode
+_job = msgspec.msgpack.Decoder(Job)
+_end = msgspec.msgpack.Decoder(End)
+_spawned = msgspec.msgpack.Decoder(Spawned)
+_exited = msgspec.msgpack.Decoder(Exited)
+
+
+def frame(kind: bytes, payload: bytes = b"") -> bytes:
+    """Frame one message.
+
+    Raises:
+        FrameInvalid: It is longer than a frame may be.
+    """
+    length = LEAST_BYTES + len(payload)
+    if length > MOST_BYTES:
+        raise FrameInvalid(f"A message of {length} bytes is over the limit of {MOST_BYTES}.")
+    return _length.pack(length) + bytes([VERSION]) + kind + payload
+
+
+def body_length(header: bytes) -> int:
+    """Return how many bytes follow a frame's first four.
+
+    Raises:
+        FrameInvalid: More or fewer than a frame may have.
+    """
+    (length,) = _length.unpack(header)
+    if not LEAST_BYTES <= length <= MOST_BYTES:
+        raise FrameInvalid(f"A frame says it has {length} bytes.")
+    return int(length)
+
+
+def split_body(body: bytes) -> tuple[bytes, bytes]:
+    """Return a frame's kind and payload.
+
+    Raises:
+        FrameInvalid: It is of another version.
+    """
+    if body[0] != VERSION:
+        raise FrameInvalid(f"A frame has version {body[0]}; this installation speaks {VERSION}.")
+    return body[1:2], body[2:]
+
+
+def pack_tokens(tokens: list[int]) -> bytes:
+    """Pack token ids as unsigned 32-bit little-endian words."""
+    return struct.pack(f"<{len(tokens)}I", *tokens)
+
+
+def unpack_tokens(payload: bytes) -> tuple[int, ...]:
+    """Unpack what `pack_tokens` packed.
+
+    Raises:
+        FrameInvalid: Not a whole number of tokens, or none.
+    """
+    count, rest = divmod(len(payload), 4)
+    if rest or not count:
+        raise FrameInvalid(f"A token frame has {len(payload)} bytes.")
+    return struct.unpack(f"<{count}I", payload)
+
+
+def decode_job(payload: bytes) -> Job:
+    """Decode a job; raises FrameInvalid if it is not one."""
+    return _decoded(_job, payload)
+
+
+def decode_end(payload: bytes) -> End:
+    """Decode an end; raises FrameInvalid if it is not one."""
+    return _decoded(_end, payload)
+
+
+def decode_spawned(payload: bytes) -> Spawned:
+    """Decode a worker's announcement; raises FrameInvalid if it is not one."""
+    return _decoded(_spawned, payload)
+
+
+def decode_exited(payload: bytes) -> Exited:
+    """Decode a worker's end; raises FrameInvalid if it is not one."""
+    return _decoded(_exited, payload)
+
+
+def _decoded(decoder: "msgspec.msgpack.Decoder[_T]", payload: bytes) -> _T:
+    try:
+        return decoder.decode(payload)
+    except msgspec.DecodeError as error:
+        raise FrameInvalid(f"A message cannot be decoded: {error}.") from None

@@ -1,0 +1,70 @@
+"""A worker: locks itself down, answers one job, ends. It never returns to its caller."""
+
+import os
+from typing import NoReturn
+
+from sandbox import lockdown, wire
+from sandbox.errors import FrameInvalid, SandboxError
+from sandbox.generate import Engine, generate
+from sandbox.lockdown import SOCKET, Walls
+
+DONE, FAILED = 0, 70
+
+
+def serve_once(engine: Engine, walls: Walls, *, socket: int) -> NoReturn:
+    """Lock down, say READY, answer one job and exit. `os._exit`: nothing of the zygote's runs."""
+    code = FAILED
+    place = socket
+    try:
+        lockdown.lock_worker(walls, socket=socket)
+        place = SOCKET
+        _write(place, wire.frame(wire.READY))
+        _answer(engine)
+        code = DONE
+    except BaseException as error:  # noqa: BLE001 - the process's edge: whatever it was, it ends
+        _report(place, error)
+    os._exit(code)
+
+
+def _answer(engine: Engine) -> None:
+    kind, payload = _read()
+    if kind != wire.JOB:
+        raise FrameInvalid("A worker takes a job and nothing else.")
+
+    def emit(token: int) -> None:
+        _write(SOCKET, wire.frame(wire.TOKENS, wire.pack_tokens([token])))
+
+    end = generate(engine, wire.decode_job(payload), emit=emit)
+    _write(SOCKET, wire.frame(wire.END, wire.encode(end)))
+
+
+def _report(place: int, error: BaseException) -> None:
+    """Tell what failed by its name; only our own errors carry a sentence, which holds no value."""
+    name = type(error).__name__
+    text = f"{name}: {error}" if isinstance(error, SandboxError | OSError) else name
+    try:
+        _write(place, wire.frame(wire.FAILED, text.encode()[:200]))
+    except OSError:
+        return
+
+
+def _read() -> tuple[bytes, bytes]:
+    length = wire.body_length(_read_exactly(wire.HEADER_BYTES))
+    return wire.split_body(_read_exactly(length))
+
+
+def _read_exactly(count: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < count:
+        part = os.read(SOCKET, count - len(parts))
+        if not part:
+            # The gateway let go of this worker; there is nobody to tell.
+            os._exit(DONE)
+        parts += part
+    return bytes(parts)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
