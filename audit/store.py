@@ -33,6 +33,7 @@ leaf = sa.Table(
     sa.Column("operation", sa.Text, nullable=False),
     sa.Column("leaf_hash", sa.LargeBinary(32), nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
+    sqlite_strict=True,
 )
 head = sa.Table(
     "head",
@@ -41,12 +42,14 @@ head = sa.Table(
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("root", sa.LargeBinary(32), nullable=False),
     sa.Column("frontier", sa.LargeBinary, nullable=False),
+    sqlite_strict=True,
 )
 checkpoint = sa.Table(
     "checkpoint",
     metadata,
     sa.Column("size", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("note", sa.Text, nullable=False),
+    sqlite_strict=True,
 )
 mark = sa.Table(
     "mark",
@@ -57,6 +60,7 @@ mark = sa.Table(
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("request_id", sa.Text, nullable=False),
     sa.Index("ix_mark_issued", "tenant", "epoch", "trace_id"),
+    sqlite_strict=True,
     sqlite_with_rowid=False,
 )
 
