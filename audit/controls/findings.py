@@ -1,0 +1,28 @@
+"""How queries conclude: the three endings most of them share, and counts in words."""
+
+from audit.controls.verdicts import Finding, Verdict
+
+
+def no_data(sentence: str, *figures: str) -> Finding:
+    """Conclude that the period holds nothing that could evidence the control."""
+    return Finding(Verdict.NO_DATA, sentence, figures)
+
+
+def contradicted(sentence: str, *figures: str) -> Finding:
+    """Conclude that the records, or the system's state, contradict the control."""
+    return Finding(Verdict.FAIL, sentence, figures)
+
+
+def evidenced(sentence: str, *figures: str) -> Finding:
+    """Conclude that the system's records evidence all of the control."""
+    return Finding(Verdict.PASS, sentence, figures)
+
+
+def share_evidenced(sentence: str, *figures: str) -> Finding:
+    """Conclude that the system's share is evidenced, and that there is more to the control."""
+    return Finding(Verdict.PARTIAL, sentence, figures)
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun, as in "1 entry" and "1,200 entries"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,107 @@
+"""Queries on the gateway's operation: incidents, recoveries, backups, changes.
+
+Several look for operations that only some deployments record. Where none is recorded they
+conclude NO_DATA: silence shows neither that a thing was done nor that it was not.
+"""
+
+from audit.controls.findings import counted, no_data, share_evidenced
+from audit.controls.queries_log import operations
+from audit.controls.records import Records
+from audit.controls.verdicts import Finding
+
+BACKUPS = ("backup.created", "keys.backup", "log.exported")
+DRILLS = ("restore.tested", "keys.restored")
+DISPOSALS = ("key.destroyed", "subject.shredded")
+EMERGENCIES = ("emergency.access",)
+CHANGES = (
+    "credential.added",
+    "credential.revoked",
+    "gateway.start",
+    "key.created",
+    "key.rotated",
+    "model.sealed",
+)
+
+
+def incidents(records: Records) -> Finding:
+    """Judge whether suspected incidents are identified. 164.308(a)(6)(ii)."""
+    endings = {each["ending"]: each["requests"] for each in records.rows("endings")}
+    rejected = records.row("authentication")["rejected"]
+    killed = operations(records).get("sandbox.killed", 0)
+    lost = endings.get("unknown", 0)
+    if not killed + lost + rejected:
+        return no_data(
+            "No killed sandbox, lost outcome or invalid credential is recorded in the period.",
+            "system_operations",
+            "endings",
+            "authentication",
+        )
+    return share_evidenced(
+        f"Identified in the records: {counted(killed, 'killed sandbox', 'killed sandboxes')}, "
+        f"{counted(lost, 'request')} whose outcome was lost, "
+        f"{counted(rejected, 'attempt')} with an invalid credential.",
+        "system_operations",
+        "endings",
+        "authentication",
+    )
+
+
+def recoveries(records: Records) -> Finding:
+    """Judge whether lost work is restored to a known state. 164.308(a)(7)(ii)(B)."""
+    recovered = records.row("sequence")["recovered"]
+    if not recovered:
+        return no_data("No recovery after an interruption is recorded.", "sequence")
+    return share_evidenced(
+        f"{counted(recovered, 'request')} cut off by an interruption was closed as unknown at the "
+        "next start.",
+        "sequence",
+    )
+
+
+def emergency_access(records: Records) -> Finding:
+    """Judge whether emergency access is on record. 164.312(a)(2)(ii)."""
+    purposes = {each["purpose"]: each["requests"] for each in records.rows("purposes")}
+    requests = purposes.get("emergency", 0)
+    opened = sum(operations(records).get(each, 0) for each in EMERGENCIES)
+    if not requests + opened:
+        return no_data(
+            "No access for an emergency is recorded in the period.",
+            "purposes",
+            "system_operations",
+        )
+    return share_evidenced(
+        f"{counted(requests, 'request')} for an emergency and {counted(opened, 'emergency access')}"
+        " recorded.",
+        "purposes",
+        "system_operations",
+    )
+
+
+def backups(records: Records) -> Finding:
+    """Judge whether copies were made. 164.308(a)(7)(ii)(A), 164.310(d)(2)(iv)."""
+    return _recorded(records, BACKUPS, what="copy of keys or log", many="copies of keys or log")
+
+
+def contingency_tests(records: Records) -> Finding:
+    """Judge whether a restore was tried. 164.308(a)(7)(ii)(D)."""
+    return _recorded(records, DRILLS, what="restore", many="restores")
+
+
+def disposals(records: Records) -> Finding:
+    """Judge whether keys were destroyed, and with them what they sealed. 164.310(d)(2)(i)."""
+    return _recorded(records, DISPOSALS, what="destruction of a key", many="destructions of keys")
+
+
+def configuration_changes(records: Records) -> Finding:
+    """Judge whether changes of the system are on record. 164.316(b)(2)(iii)."""
+    return _recorded(records, CHANGES, what="change of the system", many="changes of the system")
+
+
+def _recorded(records: Records, wanted: tuple[str, ...], *, what: str, many: str) -> Finding:
+    counts = {name: n for name, n in operations(records).items() if name in wanted}
+    if not counts:
+        return no_data(f"No {what} is recorded in the period.", "system_operations")
+    each = ", ".join(f"{name}: {number:,}" for name, number in counts.items())
+    return share_evidenced(
+        f"{counted(sum(counts.values()), what, many)} recorded: {each}.", "system_operations"
+    )
