@@ -1,0 +1,79 @@
+"""The entry point: a log's entries and state in, a PDF and its summary out.
+
+Nothing is read from a clock, a file or a network: the same arguments give the same bytes.
+"""
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from audit.controls.catalogue import load
+from audit.controls.records import Event
+from audit.controls.scope import LogState, Period, facts
+from audit.report.dossier import Dossier, collect, stamp
+from audit.report.layout import Document
+from audit.report.story import story
+from audit.report.typography import register_fonts
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report as a file, and as JSON that says the same."""
+
+    pdf: bytes = field(repr=False)
+    summary: dict[str, Any] = field(repr=False)
+
+
+def generate_report(
+    *,
+    framework: str,
+    start: datetime,
+    end: datetime,
+    events: Iterable[tuple[int, Event]],
+    log: LogState,
+    system: Mapping[str, Any],
+    now: datetime,
+    version: str,
+) -> Report:
+    """Examine a framework's controls over a period and print what the records show.
+
+    Args:
+        framework: a catalogue's name, as in `audit.controls.catalogue.FRAMEWORKS`.
+        start: the period's first moment, with its zone.
+        end: the first moment after the period.
+        events: (index, event) of the whole log; those at or beyond `log.size` are left aside.
+        log: what verification found.
+        system: facts on keys, models and connection, each optional; docs/formats/report-v1.md.
+        now: when the report is made.
+        version: of the program.
+
+    Raises:
+        FrameworkUnknown, PeriodInvalid, FactsMalformed, EventMalformed: from `audit.controls`.
+    """
+    dossier = collect(
+        events,
+        catalogue=load(framework),
+        period=Period(start, end),
+        log=log,
+        facts=facts(system),
+        now=now,
+        version=version,
+    )
+    return Report(pdf=_print(dossier), summary=dossier.summary())
+
+
+def _print(dossier: Dossier) -> bytes:
+    register_fonts()
+    target = io.BytesIO()
+    period = f"{stamp(dossier.period.start)} to {stamp(dossier.period.end)}"
+    document = Document(
+        target,
+        title=f"{dossier.catalogue.title}: evidence report",
+        subject=f"{dossier.catalogue.citation}, {period}",
+        head=f"{dossier.catalogue.title}: evidence report, {period}",
+        foot=f"log of {dossier.log.size:,} entries, root {dossier.log.root_hex[:24]}...",
+    )
+    document.multiBuild(story(dossier))
+    return target.getvalue()

@@ -1,0 +1,128 @@
+"""The title page, the scope with its limits, and the summary."""
+
+from reportlab.platypus import Flowable, KeepTogether, Spacer
+
+from audit.controls.verdicts import MEANINGS, Verdict
+from audit.report import typography as look
+from audit.report.charts import Series, draw_shares
+from audit.report.dossier import Dossier, stamp
+from audit.report.layout import Chip, contents, start_body, table
+
+LEAD = (
+    "What this gateway's own records show on each paragraph of the rule, and what they cannot "
+    "show. It is evidence for an assessment. It is not an assessment, and it does not say that "
+    "anybody complies with a law."
+)
+
+
+def title_page(dossier: Dossier) -> list[Flowable]:
+    """Set the title page with what identifies the report, and its contents."""
+    catalogue, log = dossier.catalogue, dossier.log
+    known = [
+        ("Framework", f"{catalogue.title} ({catalogue.citation})"),
+        ("Edition", catalogue.edition),
+        ("Period", f"{stamp(dossier.period.start)} up to {stamp(dossier.period.end)}"),
+        ("Generated", f"{stamp(dossier.generated)} by Sealgate {dossier.version}"),
+        ("Log", f"{log.origin}, {log.size:,} entries"),
+        ("Root", log.root_hex or "none"),
+        ("Verified", _verified(dossier)),
+        ("Anchor", "anchored" if log.anchored else "unanchored"),
+    ]
+    return [
+        Spacer(1, 40),
+        look.text(f"{catalogue.title}: evidence report", "title"),
+        look.text(f"{dossier.period.start:%d %B %Y} to {dossier.period.end:%d %B %Y}", "subtitle"),
+        look.text(LEAD, "lead"),
+        Spacer(1, 8),
+        table(
+            ["This report", ""],
+            [[look.text(name, "cell-strong"), value] for name, value in known],
+            [18, 82],
+            codes=[1],
+        ),
+        Spacer(1, 6),
+        look.text("Contents", "subheading"),
+        contents(),
+        *start_body(),
+    ]
+
+
+def scope(dossier: Dossier) -> list[Flowable]:
+    """Say what was examined, and what was not."""
+    entries = dossier.row("entries_read")
+    limits = [
+        (
+            "The records are those of this gateway. Requests that did not pass through it, and "
+            "what callers did with answers, are outside."
+        ),
+        (
+            "No prompt and no answer is in the log, only keyed digests of them; so this report "
+            "does not say whether a text held health information."
+        ),
+        "Times are those of the gateway's clock.",
+        (
+            "The edition, titles and designations were taken from a transcription of the eCFR; "
+            "check them against the source before relying on them."
+        ),
+        *dossier.catalogue.limits,
+    ]
+    return [
+        look.text("Scope, period and limits", "heading"),
+        look.text(
+            f"Examined: {len(dossier.assessments)} paragraphs of {dossier.catalogue.citation}, "
+            f"against {entries['in_period']:,} entries of the period. To judge whether each "
+            f"answer has its intent, and the state in which the period began, "
+            f"{entries['entries']:,} of the log's {dossier.log.size:,} entries were read. The "
+            f"period starts at {stamp(dossier.period.start)} and ends just before "
+            f"{stamp(dossier.period.end)}."
+        ),
+        look.text("Limits", "subheading"),
+        *[look.bullet(limit) for limit in limits],
+    ]
+
+
+def summary(dossier: Dossier) -> list[Flowable]:
+    """Count the verdicts, and name what failed."""
+    counts = dossier.counts
+    series = [
+        Series(verdict.value, look.VERDICT_COLOURS[verdict], (counts[verdict],))
+        for verdict in Verdict
+    ]
+    return [
+        look.text("Summary", "heading"),
+        *_failures(dossier),
+        KeepTogether(
+            [
+                draw_shares(series, across="controls"),
+                look.text(
+                    f"Verdicts of all {len(dossier.assessments)} controls.",
+                    "caption",
+                ),
+            ]
+        ),
+        table(
+            ["Verdict", "Controls", "What it means"],
+            [[Chip(each), counts[each], MEANINGS[each]] for each in Verdict],
+            [17, 11, 72],
+            numbers=[1],
+        ),
+    ]
+
+
+def _failures(dossier: Dossier) -> list[Flowable]:
+    failed = [each for each in dossier.assessments if each.verdict is Verdict.FAIL]
+    if not failed:
+        return [look.text("No control is contradicted by the records.")]
+    return [
+        look.text(f"Contradicted by the records or the system's state: {len(failed)}."),
+        *[
+            look.bullet(f"{each.control.id} {each.control.title}. {each.finding.sentence}")
+            for each in failed
+        ],
+    ]
+
+
+def _verified(dossier: Dossier) -> str:
+    if dossier.log.problem is not None:
+        return f"FAILED: {dossier.log.problem}"
+    return "every entry, against root and signature" if dossier.log.verified else "not verified"

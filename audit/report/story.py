@@ -1,0 +1,29 @@
+"""The order in which a report tells what it found."""
+
+from reportlab.platypus import Flowable
+
+from audit.report import activity, custody, integrity, matrix, method, opening
+from audit.report.dossier import Dossier
+
+SECTIONS = (
+    opening.title_page,
+    opening.scope,
+    opening.summary,
+    integrity.log_integrity,
+    matrix.control_matrix,
+    activity.requests,
+    activity.access,
+    activity.authentication,
+    custody.models,
+    custody.sandbox,
+    custody.watermark,
+    custody.keys,
+    matrix.not_evidenced,
+    method.method,
+    integrity.checkpoint,
+)
+
+
+def story(dossier: Dossier) -> list[Flowable]:
+    """Return the whole report, ready to be set."""
+    return [flowable for section in SECTIONS for flowable in section(dossier)]
