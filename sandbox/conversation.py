@@ -2,10 +2,11 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from sandbox import wire
+from sandbox import seccomp, wire
 from sandbox.errors import CallRefused, DeadlinePassed, SandboxError, WorkerDied
 from sandbox.launch import Worker
 
@@ -31,31 +32,57 @@ async def converse(worker: Worker, job: wire.Job) -> AsyncGenerator[tuple[bytes,
         return
 
 
-async def first_frame(worker: Worker) -> tuple[bytes, bytes]:
-    """Return a worker's first frame.
+async def welcome(worker: Worker) -> None:
+    """Wait until a worker says that it is locked down, and watch for calls it is refused.
 
     Raises:
-        WorkerDied: It closed its socket instead.
+        WorkerDied: It ended, or said what failed, instead.
         FrameInvalid: It does not speak the protocol.
     """
-    loop = asyncio.get_running_loop()
     buffer = bytearray()
-    while (body := _next_body(buffer)) is None:
+    expected = [wire.NOTICES, wire.READY]
+    while expected:
+        await _readable(worker.connection)
         try:
-            data = await loop.sock_recv(worker.connection, _RECEIVE_BYTES)
+            data, descriptors, _, _ = socket.recv_fds(worker.connection, _RECEIVE_BYTES, 1)
         except ConnectionError:
-            data = b""
+            data, descriptors = b"", []
         if not data:
             raise WorkerDied("A worker ended while it locked itself down.")
+        if descriptors:
+            worker.watch(descriptors[0])
         buffer += data
-    return wire.split_body(body)
+        while (body := _next_body(buffer)) is not None:
+            kind, payload = wire.split_body(body)
+            if not expected or kind != expected.pop(0):
+                raise WorkerDied(f"A worker {told(kind, payload)}.")
+    if worker.listener < 0:
+        raise WorkerDied("A worker came without the notices of its filter.")
 
 
-def ending(exited: wire.Exited | None) -> Mapping[str, Any]:
-    """Say how a worker ended; None means that nobody was left to reap it."""
+async def _readable(connection: socket.socket) -> None:
+    """Wait until something can be received."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(connection.fileno(), ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(connection.fileno())
+
+
+def ending(exited: wire.Exited | None, refused: str | None) -> Mapping[str, Any]:
+    """Say how a worker ended.
+
+    exited: None if nobody was left to reap it. refused: the call it was refused, if it was.
+    """
     if exited is None:
         return {"how": "unknown"}
     measured = {"peak_kib": exited.peak_kib, "cpu_ms": exited.cpu_ms}
+    if refused is None and exited.signal == signal.SIGSYS:
+        refused = " or ".join(call.name for call in seccomp.PASSING)
+    if refused is not None:
+        return {"how": "refused call", "call": refused, **measured}
     if exited.signal:
         return {"how": "signal", "signal": signal.Signals(exited.signal).name, **measured}
     return {"how": "exit", "code": exited.code, **measured}
@@ -65,14 +92,15 @@ def death(
     told: str, attestation: Mapping[str, Any], *, late: bool, deadline_s: float
 ) -> SandboxError:
     """Return the error for an answer that is not whole."""
+    end = attestation["end"]
+    if "call" in end:
+        return CallRefused(
+            f"The worker tried a system call outside its list ({end['call']}) and was killed.",
+            attestation=attestation,
+        )
     if late:
         return DeadlinePassed(
             f"The worker was killed at its deadline of {deadline_s:g} s.", attestation=attestation
-        )
-    if attestation["end"].get("signal") == signal.SIGSYS.name:
-        return CallRefused(
-            "The worker made a system call outside its list and was killed.",
-            attestation=attestation,
         )
     return WorkerDied(f"The worker {told}.", attestation=attestation)
 

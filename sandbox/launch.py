@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from sandbox import wire
+from sandbox import seccomp, wire
 from sandbox.errors import FrameInvalid, ZygoteFailed
 from sandbox.limits import Limits
 
@@ -37,13 +37,23 @@ _MESSAGE_BYTES = 4096
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """One worker: its socket, its pidfd, and its end once the zygote has reaped it."""
+    """One worker: its socket, its pidfd, and its end once the zygote has reaped it.
+
+    listener: where the kernel tells of refused calls. refused: the name of one, if there was.
+    """
 
     pid: int
     pidfd: int
     connection: socket.socket
     exited: "asyncio.Future[wire.Exited | None]"
     attestation: Mapping[str, Any] = field(default_factory=dict)
+    listener: int = -1
+    refused: str | None = None
+
+    def watch(self, listener: int) -> None:
+        """Kill the worker when the kernel tells of a call outside its list, and keep its name."""
+        self.listener = listener
+        asyncio.get_running_loop().add_reader(listener, self._refuse)
 
     def kill(self) -> None:
         """End the process at once, if it has not ended; the pidfd never names another."""
@@ -51,11 +61,21 @@ class Worker:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def close(self) -> None:
-        """Let go of its descriptors."""
+        """Let go of its descriptors; it must have ended or been killed."""
         self.connection.close()
+        if self.listener >= 0:
+            asyncio.get_running_loop().remove_reader(self.listener)
+            os.close(self.listener)
+            self.listener = -1
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+
+    def _refuse(self) -> None:
+        # The call stays suspended; killing is the only answer it ever gets.
+        self.refused = seccomp.refused_call(self.listener) or self.refused
+        self.kill()
+        asyncio.get_running_loop().remove_reader(self.listener)
 
 
 class Zygote:

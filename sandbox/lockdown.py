@@ -12,10 +12,11 @@ Each step raises where it fails; a worker that raised never says READY.
 import os
 import select
 import signal
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sandbox import capabilities, descriptors, kernel, landlock, limits, namespaces, seccomp
+from sandbox import capabilities, descriptors, kernel, landlock, limits, namespaces, seccomp, wire
 from sandbox.errors import SandboxUnavailable
 from sandbox.limits import Limits
 
@@ -31,7 +32,7 @@ class Walls:
     """
 
     limits: Limits
-    program: seccomp.Filter = field(repr=False)
+    filters: seccomp.Filters = field(repr=False)
     ruleset: int
     lifeline: int
     last_capability: int
@@ -62,15 +63,15 @@ def lock_zygote(*, uid: int, gid: int) -> None:
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
 
 
-def lock_worker(walls: Walls, *, socket: int) -> None:
-    """Confine this worker for good, leaving it `socket`, which becomes descriptor 0.
+def lock_worker(walls: Walls, *, connection: int) -> None:
+    """Confine this worker for good, leaving it `connection`, which becomes descriptor 0.
 
     Raises:
         SandboxUnavailable: The self-test found a wall missing.
         OSError: The kernel refused a step.
     """
     # 1
-    _take_places(socket=socket, ruleset=walls.ruleset, lifeline=walls.lifeline)
+    _take_places(connection=connection, ruleset=walls.ruleset, lifeline=walls.lifeline)
     descriptors.keep_only({SOCKET, _RULESET, _LIFELINE})
     # 2
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -87,10 +88,9 @@ def lock_worker(walls: Walls, *, socket: int) -> None:
     os.close(_RULESET)
     os.close(_LIFELINE)
     _require_landlock()
-    limits.allow_descriptors(1)
     _require_state()
     # 7
-    seccomp.install(walls.program)
+    _filter_calls(walls.filters)
     # 8
     if not seccomp.in_force():
         raise SandboxUnavailable("SANDBOX_UNAVAILABLE: the seccomp filter is not in force")
@@ -107,9 +107,9 @@ def _drop_root(*, uid: int, gid: int) -> None:
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
 
 
-def _take_places(*, socket: int, ruleset: int, lifeline: int) -> None:
+def _take_places(*, connection: int, ruleset: int, lifeline: int) -> None:
     """Put the three descriptors in their places, whichever numbers they had before."""
-    copies = [os.dup(descriptor) for descriptor in (socket, ruleset, lifeline)]
+    copies = [os.dup(descriptor) for descriptor in (connection, ruleset, lifeline)]
     for place, copy in zip((SOCKET, _RULESET, _LIFELINE), copies, strict=True):
         os.dup2(copy, place)
 
@@ -135,8 +135,15 @@ def _require_state() -> None:
     """Raise unless the kernel confirms what was asked of it."""
     if kernel.prctl(kernel.PR_GET_NO_NEW_PRIVS) != 1 or kernel.prctl(kernel.PR_GET_DUMPABLE) != 0:
         raise SandboxUnavailable("SANDBOX_UNAVAILABLE: privileges or dumps are not off")
-    try:
-        os.close(os.dup(SOCKET))
-    except OSError:
-        return
-    raise SandboxUnavailable("SANDBOX_UNAVAILABLE: descriptors can still be made")
+
+
+def _filter_calls(filters: seccomp.Filters) -> None:
+    """Install both filters, and between them hand the first one's notices to the gateway."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=SOCKET)
+    listener = seccomp.install_noticing(filters)
+    socket.send_fds(connection, [wire.frame(wire.NOTICES)], [listener])
+    os.close(listener)
+    limits.allow_descriptors(1)
+    seccomp.install_closing(filters)
+    # The descriptor outlives this object: closing it is no longer this process's to do.
+    connection.detach()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox import attest, conversation, wire
-from sandbox.errors import FrameInvalid, SandboxError, WorkerDied, ZygoteFailed
+from sandbox.errors import FrameInvalid, SandboxError, ZygoteFailed
 from sandbox.launch import ENTRY, SendWeights, Worker, Zygote, launch
 from sandbox.limits import Limits
 
@@ -193,7 +193,7 @@ class Pool:
         finally:
             worker.kill()
             worker.close()
-        return {**worker.attestation, "end": conversation.ending(exited)}
+        return {**worker.attestation, "end": conversation.ending(exited, worker.refused)}
 
     async def _launch(self) -> None:
         self._launching = True
@@ -215,9 +215,7 @@ class Pool:
         """Admit a worker once it says that it is locked down and is seen to be, from outside."""
         try:
             async with asyncio.timeout(WELCOME_LIMIT_S):
-                kind, payload = await conversation.first_frame(worker)
-            if kind != wire.READY:
-                raise WorkerDied(f"A worker {conversation.told(kind, payload)}.")
+                await conversation.welcome(worker)
             worker.attestation = {**self._attestation, **attest.observe(worker.pid)}
         except (SandboxError, TimeoutError) as error:
             worker.kill()

@@ -108,14 +108,16 @@ def _landlock() -> str:
 def _seccomp() -> str:
     def install() -> None:
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        seccomp.install(seccomp.build())
-        # The only call left that ends the child; a filter that kills everything would fail here.
+        filters = seccomp.build()
+        seccomp.install_noticing(filters)
+        seccomp.install_closing(filters)
+        # A filter that allows too little would fail here: little more is left to this child.
         os._exit(0 if seccomp.in_force() else 1)
 
-    if not seccomp.kills_available():
-        raise OSError("no filter that kills the process")
+    if not seccomp.available():
+        raise OSError("no filter that suspends a call or kills the process")
     _in_child(install)
-    return f"{len(seccomp.ALLOWED)} calls allowed, any other kills"
+    return f"{len(seccomp.ALLOWED)} calls allowed, any other ends the worker"
 
 
 def _memfd() -> str:

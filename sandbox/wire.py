@@ -17,7 +17,7 @@ LEAST_BYTES = 2
 MOST_BYTES = 1 << 20
 HEADER_BYTES = 4
 
-READY, JOB, TOKENS, END, FAILED = b"R", b"J", b"T", b"E", b"F"
+NOTICES, READY, JOB, TOKENS, END, FAILED = b"N", b"R", b"J", b"T", b"E", b"F"
 LOADED, SPAWN, WORKER, EXITED = b"L", b"S", b"W", b"X"
 
 _T = TypeVar("_T")

@@ -16,7 +16,7 @@ def serve_once(engine: Engine, walls: Walls, *, socket: int) -> NoReturn:
     code = FAILED
     place = socket
     try:
-        lockdown.lock_worker(walls, socket=socket)
+        lockdown.lock_worker(walls, connection=socket)
         place = SOCKET
         _write(place, wire.frame(wire.READY))
         _answer(engine)

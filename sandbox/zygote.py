@@ -91,7 +91,7 @@ def _prepare_walls(bounds: Limits, control: socket.socket) -> tuple[Walls, int]:
     reading, writing = os.pipe()
     walls = Walls(
         limits=bounds,
-        program=seccomp.build(),
+        filters=seccomp.build(),
         ruleset=landlock.create_ruleset(),
         lifeline=reading,
         last_capability=capabilities.last_known(),
@@ -108,7 +108,7 @@ def _attestation(walls: Walls, bounds: Limits) -> Mapping[str, Any]:
         "uid": os.getuid(),
         "namespaces": list(namespaces.NAMES),
         "landlock_abi": landlock.abi(),
-        "seccomp": f"sha256:{walls.program.digest}",
+        "seccomp": f"sha256:{walls.filters.digest}",
         "cpu_limit_s": bounds.cpu_s,
         "memory_limit_mib": bounds.memory_bytes >> 20,
     }
