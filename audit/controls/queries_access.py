@@ -10,16 +10,15 @@ def authentication(records: Records) -> Finding:
     row = records.row("authentication")
     if row["answered_unknown"]:
         return contradicted(
-            f"{counted(row['answered_unknown'], 'request')} of {row['answered']:,} answered "
-            "names no authenticated credential.",
+            f"Of {row['answered']:,} answered requests, {row['answered_unknown']:,} name no "
+            "authenticated credential.",
             "authentication",
         )
     if not row["answered"]:
         return no_data("No request was answered in the period.", "authentication")
     return evidenced(
         f"All {row['answered']:,} answered requests name the credential that was verified before "
-        f"the answer; {counted(row['rejected'], 'attempt')} without a valid one "
-        f"{_was(row['rejected'])} turned away.",
+        f"the answer. Attempts turned away without a valid one: {row['rejected']:,}.",
         "authentication",
         "authentication_methods",
     )
@@ -31,21 +30,20 @@ def unique_actors(records: Records) -> Finding:
     conflicts = records.rows("identity_conflicts")
     if row["requests_unknown"]:
         return contradicted(
-            f"{counted(row['requests_unknown'], 'request')} of {row['requests']:,} let in "
-            "carries no credential's identifier.",
+            f"Of {row['requests']:,} requests let in, {row['requests_unknown']:,} name nobody.",
             "authentication",
         )
     if conflicts:
         return contradicted(
-            f"{counted(len(conflicts), 'credential identifier')} stands for more than one name or "
-            f"tenant, {conflicts[0]['user_uid']} among them.",
+            f"Identifiers that stand for more than one name or tenant: {len(conflicts):,}, "
+            f"{conflicts[0]['user_uid']} among them.",
             "identity_conflicts",
         )
     if not row["requests"]:
         return no_data("No request was let in during the period.", "authentication")
     return evidenced(
-        f"Each of {counted(row['requests'], 'request')} let in carries the identifier of exactly "
-        "one credential. Who holds a credential is recorded only as its name.",
+        f"Every request let in ({row['requests']:,}) carries the identifier of exactly "
+        "one caller. Who holds a credential is recorded only as its name.",
         "authentication",
         "identity_conflicts",
     )
@@ -57,8 +55,8 @@ def login_monitoring(records: Records) -> Finding:
     if not row["admitted"] + row["rejected"]:
         return no_data("No attempt to authenticate is recorded in the period.", "authentication")
     return evidenced(
-        f"{counted(row['admitted'], 'request')} let in with a valid credential and "
-        f"{counted(row['rejected'], 'rejected attempt')} are recorded, each with its time.",
+        f"Recorded, each with its time: {counted(row['admitted'], 'request')} let in with a valid "
+        f"credential, {counted(row['rejected'], 'attempt')} rejected without one.",
         "authentication",
         "denials_by_reason",
     )
@@ -69,14 +67,15 @@ def sessionless_access(records: Records) -> Finding:
     row = records.row("authentication")
     if row["without_method"]:
         return contradicted(
-            f"{counted(row['without_method'], 'request')} let in names no means of authentication.",
+            f"Of {row['requests']:,} requests let in, {row['without_method']:,} name no means of "
+            "authentication.",
             "authentication",
         )
     if not row["requests"]:
         return no_data("No request was let in during the period.", "authentication")
     methods = ", ".join(each["issuer"] for each in records.rows("authentication_methods"))
     return share_evidenced(
-        f"Each of {counted(row['requests'], 'request')} names its own means of authentication "
+        f"Every request let in ({row['requests']:,}) names its own means of authentication "
         f"({methods}); the interface keeps no session that could stay open.",
         "authentication_methods",
     )
@@ -87,15 +86,14 @@ def supervised_requests(records: Records) -> Finding:
     row = records.row("authentication")
     if row["requests_unknown"]:
         return contradicted(
-            f"{counted(row['requests_unknown'], 'request')} of {row['requests']:,} let in is "
-            "attributable to nobody.",
+            f"Of {row['requests']:,} requests let in, {row['requests_unknown']:,} name nobody.",
             "authentication",
         )
     if not row["requests"]:
         return no_data("No request was let in during the period.", "authentication")
     return share_evidenced(
-        f"{counted(row['requests'], 'request')} let in can be attributed to a credential, its "
-        f"tenant and role; {counted(row['forbidden'], 'request')} outside the role was refused.",
+        f"Every request let in ({row['requests']:,}) can be attributed to a credential, its "
+        f"tenant and role. Refused as outside the role: {row['forbidden']:,}.",
         "access_by_credential",
     )
 
@@ -110,15 +108,15 @@ def access_decisions(records: Records) -> Finding:
     denials = sum(each["denials"] for each in records.rows("denials_by_reason"))
     if unconfined:
         return contradicted(
-            f"{counted(unconfined, 'answer')} from a local model has no sandbox attestation: that "
+            f"Without sandbox attestation: {counted(unconfined, 'answer')} of a local model. That "
             "the process had access to its own request alone is not shown.",
             "choice_records",
         )
     if not row["requests"] + denials:
         return no_data("No decision on access is recorded in the period.", "authentication")
     return share_evidenced(
-        f"{counted(row['requests'], 'request')} let in and {counted(denials, 'request')} refused "
-        "are recorded, each refusal with its reason.",
+        f"Recorded: {counted(row['requests'], 'request')} let in and {denials:,} refused, each "
+        "refusal with its reason.",
         "access_by_credential",
         "denials_by_reason",
     )
@@ -130,15 +128,14 @@ def revoked_credentials(records: Records) -> Finding:
     revoked = _changes(records).get("credential.revoked", 0)
     if used:
         return contradicted(
-            f"{counted(len(used), 'credential')} was used after its revocation, "
+            f"Used after their revocation: {counted(len(used), 'credential')}, "
             f"{used[0]['user_uid']} among them.",
             "revoked_then_used",
         )
     if not revoked:
         return no_data("No credential was revoked in the period.", "credential_changes")
     return share_evidenced(
-        f"{counted(revoked, 'revocation')} is recorded, and no revoked credential was let in "
-        "afterwards.",
+        f"Recorded: {counted(revoked, 'revocation')}. No revoked credential was let in afterwards.",
         "credential_changes",
         "revoked_then_used",
     )
@@ -150,14 +147,14 @@ def credential_changes(records: Records) -> Finding:
     changes = _changes(records)
     if unregistered:
         return contradicted(
-            f"{counted(len(unregistered), 'credential')} asked without an entry of being added, "
+            f"Asked without an entry of being added: {counted(len(unregistered), 'credential')}, "
             f"{unregistered[0]['user_uid']} among them.",
             "unregistered_credentials",
         )
     if not changes:
         return no_data("No credential was added or changed in the period.", "credential_changes")
     return share_evidenced(
-        f"{_listed(changes)} recorded; every credential that asked was added on record before.",
+        f"Recorded: {_listed(changes)}. Every credential that asked was added on record before.",
         "credential_changes",
         "unregistered_credentials",
     )
@@ -168,7 +165,7 @@ def credential_management(records: Records) -> Finding:
     changes = _changes(records)
     if not changes:
         return no_data("No credential was added or changed in the period.", "credential_changes")
-    return share_evidenced(f"{_listed(changes)} recorded.", "credential_changes")
+    return share_evidenced(f"Recorded: {_listed(changes)}.", "credential_changes")
 
 
 def _changes(records: Records) -> dict[str, int]:
@@ -177,7 +174,3 @@ def _changes(records: Records) -> dict[str, int]:
 
 def _listed(changes: dict[str, int]) -> str:
     return ", ".join(f"{operation}: {number:,}" for operation, number in changes.items())
-
-
-def _was(number: int) -> str:
-    return "was" if number == 1 else "were"

@@ -27,7 +27,7 @@ def answer_authentication(records: Records) -> Finding:
         return no_data("No answer was completed in the period.", "choice_records")
     marks = {each["mark"]: each["choices"] for each in records.rows("mark_coverage")}
     return share_evidenced(
-        f"Each of {counted(row['choices'], 'answer')} has a keyed HMAC in the log and records how "
+        f"Every answer ({row['choices']:,}) has a keyed HMAC in the log and records how "
         f"well its watermark leads back to it: {marks.get('traceable', 0):,} traceable, "
         f"{marks.get('weak', 0):,} weak, {marks.get('unmarked', 0):,} unmarked.",
         "choice_records",
@@ -58,8 +58,8 @@ def encryption_at_rest(records: Records) -> Finding:
         )
     named = sorted({ciphers[each["model_digest"]] for each in used})
     return share_evidenced(
-        f"{counted(len(used), 'model')} used, sealed with {', '.join(named)} by digest. The log "
-        "itself holds no text of prompts or answers.",
+        f"The seal of each model that was used is on record under its digest "
+        f"({', '.join(named)}). The log itself holds no text of prompts or answers.",
         "models_used",
         "models_sealed",
     )
@@ -124,14 +124,15 @@ def _transmission(records: Records, *, protects: str) -> Finding:
         )
     if all(each["tls"] == "yes" for each in starts):
         return evidenced(
-            f"TLS {protects} the connection: {counted(len(starts), 'start')} of the gateway in "
-            "effect in the period, all with TLS.",
+            f"TLS {protects} the connection at every start of the gateway ({len(starts):,}) in "
+            "effect in the period.",
             "gateway_starts",
         )
+    secured = sum(each["tls"] == "yes" for each in starts)
     return share_evidenced(
-        f"Of {counted(len(starts), 'start')} of the gateway in effect, not all say that TLS "
-        f"{protects} the connection. Those without listened on the loopback interface, or do "
-        "not say: what forwards requests to them is not evidenced.",
+        f"TLS {protects} the connection at {secured:,} of {counted(len(starts), 'start')} in "
+        "effect in the period. Without it the gateway listened on the machine's own loopback "
+        "interface, or did not say; what forwards requests to it is not evidenced.",
         "gateway_starts",
     )
 

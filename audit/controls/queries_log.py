@@ -30,8 +30,8 @@ def audit_controls(records: Records) -> Finding:
         )
     return evidenced(
         f"{counted(read['in_period'], 'entry', 'entries')} of the period in a log of "
-        f"{log.size:,}, replayed against its signed root; every answer has its intent before it "
-        f"and its outcome after it. {_anchor(records)}",
+        f"{log.size:,}, replayed against its signed root. Every answer has its intent before it "
+        f"and its outcome after it. {_open(records)}{_anchor(records)}",
         "log_state",
         "entries_read",
         "sequence",
@@ -56,6 +56,11 @@ def _record_faults(records: Records) -> list[str]:
     return [f"{what}: {number:,}" for number, what in named if number]
 
 
+def _open(records: Records) -> str:
+    number = records.row("sequence")["open_intents"]
+    return f"Still open at the checkpoint: {counted(number, 'intent')}. " if number else ""
+
+
 def _anchor(records: Records) -> str:
     if records.log.anchored:
         return "Its checkpoint is anchored in another trust domain."
@@ -76,8 +81,8 @@ def activity_review(records: Records) -> Finding:
             "system_operations",
         )
     return share_evidenced(
-        f"{counted(queries, 'query', 'queries')} of officers or auditors and "
-        f"{counted(reports, 'report')} are recorded.",
+        f"Recorded: {counted(queries, 'query', 'queries')} of officers or auditors, "
+        f"{counted(reports, 'earlier report')}.",
         "officer_queries",
         "system_operations",
     )
@@ -94,8 +99,8 @@ def evaluations(records: Records) -> Finding:
             "system_operations",
         )
     return share_evidenced(
-        f"{counted(reports, 'report')} and {counted(checks, 'verification')} of sealed models are "
-        "recorded.",
+        f"Recorded: {counted(reports, 'earlier report')}, {counted(checks, 'verification')} of "
+        "sealed models.",
         "system_operations",
     )
 
@@ -106,8 +111,8 @@ def documentation(records: Records) -> Finding:
     if not read["in_period"]:
         return no_data("The log holds no entry of the period.", "entries_read")
     return share_evidenced(
-        f"{counted(read['in_period'], 'entry', 'entries')} document what the gateway did in the "
-        "period.",
+        f"The gateway's acts are documented by {counted(read['in_period'], 'entry', 'entries')} of "
+        "the period.",
         "entries_read",
         "events_by_phase",
     )
@@ -141,7 +146,7 @@ def availability(records: Records) -> Finding:
     if not queries:
         return no_data("No query of an officer or auditor is recorded.", "officer_queries")
     return share_evidenced(
-        f"{counted(queries, 'query', 'queries')} of officers or auditors reached the records.",
+        f"Officers or auditors reached the records: {counted(queries, 'query', 'queries')}.",
         "officer_queries",
     )
 

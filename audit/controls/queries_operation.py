@@ -52,8 +52,8 @@ def recoveries(records: Records) -> Finding:
     if not recovered:
         return no_data("No recovery after an interruption is recorded.", "sequence")
     return share_evidenced(
-        f"{counted(recovered, 'request')} cut off by an interruption was closed as unknown at the "
-        "next start.",
+        f"Cut off by an interruption and closed as unknown at the next start: "
+        f"{counted(recovered, 'request')}.",
         "sequence",
     )
 
@@ -70,8 +70,8 @@ def emergency_access(records: Records) -> Finding:
             "system_operations",
         )
     return share_evidenced(
-        f"{counted(requests, 'request')} for an emergency and {counted(opened, 'emergency access')}"
-        " recorded.",
+        f"Recorded for an emergency: {counted(requests, 'request')}, {opened:,} times access was "
+        "opened.",
         "purposes",
         "system_operations",
     )

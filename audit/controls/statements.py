@@ -94,8 +94,9 @@ SELECT operation, count(*) AS queries FROM event WHERE phase = 'access' AND {IN_
 SELECT coalesce(sum(phase IN ('intent', 'access') AND known), 0) AS admitted,
        coalesce(sum(phase = 'denied' AND reason = 'invalid_api_key'), 0) AS rejected,
        coalesce(sum(phase = 'denied' AND reason = 'insufficient_role'), 0) AS forbidden,
-       coalesce(sum({COMPLETED}), 0) AS answered,
-       coalesce(sum({COMPLETED} AND NOT known), 0) AS answered_unknown,
+       coalesce(sum(phase = 'outcome' AND ending = 'completed'), 0) AS answered,
+       coalesce(sum(phase = 'outcome' AND ending = 'completed' AND NOT known), 0)
+         AS answered_unknown,
        coalesce(sum(phase IN ('intent', 'access')), 0) AS requests,
        coalesce(sum(phase IN ('intent', 'access') AND NOT known), 0) AS requests_unknown,
        coalesce(sum(phase IN ('intent', 'access') AND issuer = 'none'), 0) AS without_method

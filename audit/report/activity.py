@@ -6,10 +6,11 @@ from typing import Any
 
 from reportlab.platypus import Flowable, KeepTogether
 
+from audit.controls.findings import counted
 from audit.report import typography as look
 from audit.report.charts import Series, draw_daily, draw_histogram, draw_shares
 from audit.report.dossier import Dossier
-from audit.report.layout import table
+from audit.report.layout import heading, table
 
 MOST_CREDENTIALS = 25
 MOST_REASONS = 8
@@ -30,7 +31,7 @@ def requests(dossier: Dossier) -> list[Flowable]:
     """Print how many requests were answered, and how fast."""
     endings = dossier.rows("endings")
     return [
-        look.text("Requests and latency", "heading"),
+        *heading("Requests and latency"),
         *_volume(dossier),
         *_latency(dossier),
         table(
@@ -50,17 +51,18 @@ def access(dossier: Dossier) -> list[Flowable]:
     more = len(people) - MOST_CREDENTIALS
     note = f" The {MOST_CREDENTIALS} busiest are listed; {more:,} more are not." if more > 0 else ""
     return [
-        look.text("Access and denials", "heading"),
+        *heading("Access and denials"),
         look.text(
-            f"{len(people):,} callers, counted by credential, and {queries:,} queries of officers, "
-            f"auditors or operators about others' requests.{note}"
+            f"{counted(len(people), 'caller')}, by credential, and "
+            f"{counted(queries, 'query', 'queries')} of officers, auditors or operators about "
+            f"others' requests.{note}"
         ),
         *_denials(dossier),
         table(
             ["Credential", "Identifier", "Tenant", "Role", "Requests", "Queries", "Denials"],
             [_person(each) for each in people[:MOST_CREDENTIALS]]
             or [["nobody asked in the period", "", "", "", "", "", ""]],
-            [26, 21, 15, 11, 10, 9, 9],
+            [22, 25, 13, 12, 10, 9, 9],
             numbers=[4, 5, 6],
         ),
     ]
@@ -71,21 +73,21 @@ def authentication(dossier: Dossier) -> list[Flowable]:
     row = dossier.row("authentication")
     checked = [
         ("Requests and queries let in", row["requests"]),
-        ("of these, without a known credential", row["requests_unknown"]),
+        ("Of these, without a known credential", row["requests_unknown"]),
         ("Answered requests", row["answered"]),
-        ("of these, without a known credential", row["answered_unknown"]),
+        ("Of these, without a known credential", row["answered_unknown"]),
         ("Attempts without a valid credential", row["rejected"]),
         ("Attempts outside the credential's role", row["forbidden"]),
     ]
     changes = dossier.rows("credential_changes")
     return [
-        look.text("Authentication", "heading"),
+        *heading("Authentication"),
         table(["Authentication in the period", "Events"], checked, [80, 20], numbers=[1]),
         table(
             ["Means of authentication", "Requests and queries"],
             [[each["issuer"], each["requests"]] for each in dossier.rows("authentication_methods")]
             or [["none recorded", 0]],
-            [80, 20],
+            [70, 30],
             numbers=[1],
         ),
         table(

@@ -70,7 +70,9 @@ def draw_shares(series: Sequence[Series], *, across: str) -> Drawing:
     chart.barLabels.fontName, chart.barLabels.fontSize = look.BOLD, 7.5
     chart.barLabels.fillColor = look.INK
     chart.barLabels.boxAnchor, chart.barLabels.boxTarget, chart.barLabels.dx = "w", "hi", 4
-    _dress(chart.categoryAxis, chart.valueAxis, most=max(chart.data[0], default=0))
+    most = max(chart.data[0], default=0)
+    # Room for the number beside the longest bar.
+    _dress(chart.categoryAxis, chart.valueAxis, most=most + -(-most // 12))
     drawing.add(chart)
     _name(drawing, chart, across=across)
     return drawing

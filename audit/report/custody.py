@@ -8,7 +8,7 @@ from reportlab.platypus import Flowable, KeepTogether
 from audit.report import typography as look
 from audit.report.charts import Series, draw_shares
 from audit.report.dossier import Dossier
-from audit.report.layout import table
+from audit.report.layout import heading, table
 
 MARKS = {
     "traceable": (look.TRACEABLE, "long enough to lead back to its request alone"),
@@ -22,9 +22,9 @@ def models(dossier: Dossier) -> list[Flowable]:
     """Print which model answered in which tier, and how each was sealed."""
     used, sealed = dossier.rows("models_used"), dossier.rows("models_sealed")
     return [
-        look.text("Tiers and models", "heading"),
+        *heading("Tiers and models"),
         table(
-            ["Model", "Digest", "Gen.", "Tier", "Answered", "Requests", "Tokens out"],
+            ["Model", "Digest", "Gen.", "Tier", "Answered", "Requests", "Tokens"],
             [_model(each) for each in used] or [["no model was used", "", "", "", "", "", ""]],
             [22, 34, 7, 9, 11, 10.5, 11.5],
             numbers=[2, 4, 5, 6],
@@ -49,7 +49,7 @@ def sandbox(dossier: Dossier) -> list[Flowable]:
     killed = {each["operation"]: each["events"] for each in dossier.rows("system_operations")}
     attested = dossier.rows("sandbox_attestation")
     return [
-        look.text("Sandbox", "heading"),
+        *heading("Sandbox"),
         look.text(
             f"{row['choices']:,} answers were completed (a request may ask for several); "
             f"{row['without_sandbox']:,} of those from local models have no attestation of the "
@@ -70,13 +70,13 @@ def watermark(dossier: Dossier) -> list[Flowable]:
     rows = {each["mark"]: each for each in dossier.rows("mark_coverage")}
     if not rows:
         return [
-            look.text("Watermark coverage", "heading"),
+            *heading("Watermark coverage"),
             look.text("No answer was completed in the period, so there is no coverage."),
         ]
     shown = [mark for mark in MARKS if mark in rows or mark != "missing"]
     bars = [Series(mark, MARKS[mark][0], (rows.get(mark, {}).get("choices", 0),)) for mark in shown]
     return [
-        look.text("Watermark coverage", "heading"),
+        *heading("Watermark coverage"),
         look.text(
             "Each answer's mark is graded by the sampler when it was drawn. A later edit, "
             "translation or excerpt weakens a mark; this counts answers as they left."
@@ -97,7 +97,7 @@ def keys(dossier: Dossier) -> list[Flowable]:
     """Print the keys' states and what happened to them; never a value."""
     events = dossier.rows("key_events")
     return [
-        look.text("Keys", "heading"),
+        *heading("Keys"),
         *_keyring(dossier),
         table(
             ["Events on keys in the period", "Key", "Epoch", "Events"],

@@ -4,7 +4,7 @@ from reportlab.platypus import Flowable, KeepTogether
 
 from audit.report import typography as look
 from audit.report.dossier import Dossier
-from audit.report.layout import table
+from audit.report.layout import heading, table
 
 ANCHORED = "anchored: the checkpoint is held in another trust domain as well"
 UNANCHORED = (
@@ -19,7 +19,7 @@ def log_integrity(dossier: Dossier) -> list[Flowable]:
     state = [
         ("Origin", log.origin),
         ("Size", f"{log.size:,} entries"),
-        ("Root (SHA-256)", log.root_hex or "none"),
+        ("Root (SHA-256)", look.text(log.root_hex or "none", "cell-code")),
         ("Verification", _verification(dossier)),
         ("Anchor", ANCHORED if log.anchored else UNANCHORED),
         ("Entries read", f"{read['entries']:,}, {read['first_idx']:,} to {read['last_idx']:,}"),
@@ -30,10 +30,10 @@ def log_integrity(dossier: Dossier) -> list[Flowable]:
         ("Intents closed as unknown after an interruption", sequence["recovered"]),
         ("Outcomes without an intent before them", sequence["outcomes_without_intent"]),
         ("Intents still open at the checkpoint", sequence["open_intents"]),
-        ("of these, left open over a restart", sequence["dangling_intents"]),
+        ("Of these, left open over a restart", sequence["dangling_intents"]),
     ]
     return [
-        look.text("Log integrity", "heading"),
+        *heading("Log integrity"),
         look.text(
             "The log is a Merkle tree (RFC 6962) whose root is signed. Each request has an intent "
             "that was durable before a model ran, and an outcome that was durable before the "
@@ -44,7 +44,6 @@ def log_integrity(dossier: Dossier) -> list[Flowable]:
                 ["State of the log", ""],
                 [[look.text(name, "cell-strong"), value] for name, value in state],
                 [22, 78],
-                codes=[1],
             )
         ),
         KeepTogether(
@@ -57,7 +56,7 @@ def checkpoint(dossier: Dossier) -> list[Flowable]:
     """Print the signed note whose root covers every figure."""
     note = dossier.log.checkpoint_note
     return [
-        look.text("Checkpoint", "heading"),
+        *heading("Checkpoint"),
         look.text(
             "The signed note (C2SP tlog-checkpoint) of the tree that this report was made from. "
             f"Compare it with a copy obtained elsewhere. This log is "

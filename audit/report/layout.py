@@ -11,6 +11,7 @@ from reportlab.lib.units import mm
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import (
     BaseDocTemplate,
+    CondPageBreak,
     Flowable,
     Frame,
     NextPageTemplate,
@@ -123,6 +124,11 @@ def start_body() -> list[Flowable]:
     return [NextPageTemplate("body"), PageBreak()]
 
 
+def heading(title: str) -> list[Flowable]:
+    """Start a section, on a new page where little more than its heading would fit."""
+    return [CondPageBreak(62 * mm), look.text(title, "heading")]
+
+
 def contents() -> TableOfContents:
     """Return the list of headings with their pages."""
     table = TableOfContents()
@@ -185,6 +191,8 @@ def table(
 def _cell(content: object, at: int, numbers: Sequence[int], codes: Sequence[int]) -> Any:
     if isinstance(content, Flowable):
         return content
+    if isinstance(content, int) and at in numbers:
+        content = f"{content:,}"
     return look.text(content, "cell-code" if at in codes else f"cell{_flush(at, numbers)}")
 
 

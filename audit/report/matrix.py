@@ -1,13 +1,13 @@
 """The control matrix, and the list of what no record of this system can evidence."""
 
-from reportlab.platypus import Flowable
+from reportlab.platypus import CondPageBreak, Flowable
 
 from audit.controls.catalogue import Kind
 from audit.controls.examination import Assessment
 from audit.controls.verdicts import Verdict
 from audit.report import typography as look
 from audit.report.dossier import Dossier
-from audit.report.layout import Chip, table
+from audit.report.layout import Chip, heading, table
 
 
 def control_matrix(dossier: Dossier) -> list[Flowable]:
@@ -23,7 +23,7 @@ def control_matrix(dossier: Dossier) -> list[Flowable]:
             rows.append([titles[standard], "", "", ""])
         rows.append([each.control.id, _title(each), Chip(each.verdict), _reason(each)])
     return [
-        look.text("Control matrix", "heading"),
+        *heading("Control matrix"),
         look.text(
             "R: required. A: addressable. S: a standard without specifications, which is "
             "mandatory. The figures behind each sentence are named in the summary's JSON and "
@@ -40,14 +40,16 @@ def not_evidenced(dossier: Dossier) -> list[Flowable]:
     rest = [each for each in dossier.assessments if each.control.kind is Kind.PARTIAL]
     empty = [each for each in dossier.assessments if each.verdict is Verdict.NO_DATA]
     return [
-        look.text("What is not evidenced", "heading"),
+        *heading("What is not evidenced"),
         look.text(
             f"{len(whole)} controls are organisational; {len(rest)} are evidenced in part at "
             f"most; on {len(empty)} the period holds no data. Each needs evidence from elsewhere."
         ),
         look.text("Organisational controls", "subheading"),
         look.text("; ".join(f"{each.control.id} {each.control.title}" for each in whole) + "."),
+        CondPageBreak(120),
         look.text("Left to the organisation by partial controls", "subheading"),
+        look.text("What remains open whatever the verdict, since no record here could show it."),
         table(
             ["Paragraph", "Title", "What remains"],
             [[each.control.id, each.control.title, each.control.remains] for each in rest],

@@ -5,6 +5,7 @@ from reportlab.platypus import Flowable, KeepTogether
 from audit.controls.tables import TABLES
 from audit.report import typography as look
 from audit.report.dossier import Dossier
+from audit.report.layout import heading
 
 STEPS = (
     (
@@ -27,10 +28,10 @@ def method(dossier: Dossier) -> list[Flowable]:
     """Print the steps, the tables and every figure's query with its digest."""
     period = dossier.period
     return [
-        look.text("Method", "heading"),
+        *heading("Method"),
         look.text(
-            "Every number in this report is in one of the figures below, or a sum of such "
-            "numbers. Each can be computed again:"
+            "Every number drawn from the log is in one of the figures below, or a sum of such "
+            "numbers. Each figure can be computed again:"
         ),
         *[look.bullet(step, mark=f"{at}.") for at, step in enumerate(STEPS, 1)],
         look.text(f":start = {period.start_ms}, :end = {period.end_ms}"),

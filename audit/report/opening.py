@@ -6,7 +6,7 @@ from audit.controls.verdicts import MEANINGS, Verdict
 from audit.report import typography as look
 from audit.report.charts import Series, draw_shares
 from audit.report.dossier import Dossier, stamp
-from audit.report.layout import Chip, contents, start_body, table
+from audit.report.layout import Chip, contents, heading, start_body, table
 
 LEAD = (
     "What this gateway's own records show on each paragraph of the rule, and what they cannot "
@@ -24,21 +24,24 @@ def title_page(dossier: Dossier) -> list[Flowable]:
         ("Period", f"{stamp(dossier.period.start)} up to {stamp(dossier.period.end)}"),
         ("Generated", f"{stamp(dossier.generated)} by Sealgate {dossier.version}"),
         ("Log", f"{log.origin}, {log.size:,} entries"),
-        ("Root", log.root_hex or "none"),
+        ("Root", look.text(log.root_hex or "none", "cell-code")),
         ("Verified", _verified(dossier)),
         ("Anchor", "anchored" if log.anchored else "unanchored"),
     ]
     return [
         Spacer(1, 40),
-        look.text(f"{catalogue.title}: evidence report", "title"),
-        look.text(f"{dossier.period.start:%d %B %Y} to {dossier.period.end:%d %B %Y}", "subtitle"),
+        look.text(catalogue.title, "title"),
+        look.text(
+            f"Evidence report, {stamp(dossier.period.start)[:10]} up to "
+            f"{stamp(dossier.period.end)[:10]}",
+            "subtitle",
+        ),
         look.text(LEAD, "lead"),
         Spacer(1, 8),
         table(
             ["This report", ""],
             [[look.text(name, "cell-strong"), value] for name, value in known],
             [18, 82],
-            codes=[1],
         ),
         Spacer(1, 6),
         look.text("Contents", "subheading"),
@@ -67,7 +70,7 @@ def scope(dossier: Dossier) -> list[Flowable]:
         *dossier.catalogue.limits,
     ]
     return [
-        look.text("Scope, period and limits", "heading"),
+        *heading("Scope, period and limits"),
         look.text(
             f"Examined: {len(dossier.assessments)} paragraphs of {dossier.catalogue.citation}, "
             f"against {entries['in_period']:,} entries of the period. To judge whether each "
@@ -89,7 +92,7 @@ def summary(dossier: Dossier) -> list[Flowable]:
         for verdict in Verdict
     ]
     return [
-        look.text("Summary", "heading"),
+        *heading("Summary"),
         *_failures(dossier),
         KeepTogether(
             [
