@@ -1,0 +1,81 @@
+"""What can fail in the gateway. `api/errors.py` maps it to HTTP, `cli/errors.py` to exit codes."""
+
+
+class GatewayError(Exception):
+    """Root of the gateway's own errors."""
+
+
+class SettingsInvalid(GatewayError):
+    """A setting is wrong; the message names it."""
+
+
+class HomeMissing(GatewayError):
+    """The home has not been made yet."""
+
+
+class HomeUnusable(GatewayError):
+    """The home cannot be written or read here."""
+
+
+class AddressTaken(GatewayError):
+    """Another process listens on the address."""
+
+
+class GatewayNotStarted(GatewayError):
+    """The gateway did not come up; the message says why."""
+
+
+class ModelMissing(GatewayError):
+    """No sealed model of that name is in the home."""
+
+
+class CredentialInvalid(GatewayError):
+    """A credential cannot be made with these names."""
+
+
+class CredentialUnknown(GatewayError):
+    """No credential of that name exists."""
+
+
+class ChainBroken(GatewayError):
+    """A link from an answer to its evidence does not hold; the message names it."""
+
+
+class ClientMissing(GatewayError):
+    """The openai client is not installed here."""
+
+
+class FileUnreadable(GatewayError):
+    """A file that a command was given cannot be read."""
+
+
+class FileUnwritable(GatewayError):
+    """A file that a command was to make cannot be written."""
+
+
+class PeriodUnclear(GatewayError):
+    """A report's period cannot be read; the message says how one is written."""
+
+
+class RequestRefused(GatewayError):
+    """A request that is answered with an error of OpenAI's envelope.
+
+    status: HTTP status. kind: the envelope's `type`. param: the field at fault, or None.
+    code: the envelope's machine-readable `code`, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        kind: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.kind = kind
+        self.param = param
+        self.code = code

@@ -1,0 +1,93 @@
+"""Settings: one TOML file in the home, overridden by `SEALGATE_*`. Read here and nowhere else.
+
+No secret is a setting: a passphrase or key comes from a file that a setting names.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gateway.errors import SettingsInvalid
+
+DEFAULT_HOME = Path("~/.local/share/sealgate")
+FILE_NAME = "sealgate.toml"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set, with units in the names."""
+
+    model_config = SettingsConfigDict(env_prefix="SEALGATE_", frozen=True, extra="forbid")
+
+    home: Path = Field(default=DEFAULT_HOME, description="Directory that holds all state.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 picks one.")
+    origin: str = Field(
+        default="sealgate.local/log",
+        pattern=r"^[^\s+]+$",
+        description="Origin line of the log's checkpoints; name your deployment here.",
+    )
+    key_file: Path | None = Field(
+        default=None, description="Key file that unlocks the keyring without a person."
+    )
+    passphrase_file: Path | None = Field(
+        default=None, description="File whose first line is the keyring's passphrase."
+    )
+    workers: int = Field(default=2, ge=1, le=64, description="Ready sandboxes kept per model.")
+    concurrency: int = Field(
+        default=4, ge=1, le=256, description="Answers generated at once per model; others wait."
+    )
+    queue_s: float = Field(
+        default=30.0, gt=0, description="Longest wait for a sandbox before 503, in seconds."
+    )
+    deadline_s: float = Field(
+        default=120.0, gt=0, description="Longest generation of one choice, in seconds."
+    )
+    body_limit_bytes: int = Field(
+        default=2 << 20, ge=1024, description="Largest request body, in bytes."
+    )
+    output_limit_tokens: int = Field(
+        default=2048, ge=1, description="Most tokens of one choice; a larger max_tokens is refused."
+    )
+    default_max_tokens: int = Field(
+        default=512, ge=1, description="Most tokens of a choice when the request names no limit."
+    )
+    top_k: int = Field(
+        default=100, ge=1, description="Candidates kept before top_p when a request names none."
+    )
+    acknowledgement_s: float = Field(
+        default=0.25, gt=0, description="Longest wait for the log before 503, in seconds."
+    )
+
+
+def load(**overrides: Any) -> Settings:
+    """Return the settings: `overrides` over `SEALGATE_*` over the home's TOML file over defaults.
+
+    Raises:
+        SettingsInvalid: The file is not TOML, or a name or value is wrong.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        home = Settings(**given).home.expanduser().absolute()
+        environment = Settings().model_fields_set
+        file = {k: v for k, v in _read(home / FILE_NAME).items() if k not in environment}
+        return Settings(**{**file, **given, "home": home})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsInvalid(
+            f"Setting {name!r}: {first['msg']}. Correct it and try again."
+        ) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(f"{path} is not TOML: {error}.") from None
+    except OSError as error:
+        raise SettingsInvalid(f"{path} cannot be read: {error.strerror}.") from None
