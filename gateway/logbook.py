@@ -1,0 +1,243 @@
+"""The entries that the gateway writes, one builder a phase. Pure: no clock, no log, no chance.
+
+An entry holds no prompt, no answer, no key and no floating-point number: canonical JSON
+(RFC 8785) renders floats by a rule that other languages get wrong, so numbers with a fraction
+are integers of thousandths, or strings.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from gateway import ocsf
+from gateway.identity import Principal
+from gateway.marking import SCHEME
+from gateway.ocsf import Actor, Event
+from gateway.question import Question
+
+TIER = "local"
+MARKS = ("traceable", "weak", "unmarked")
+# The tenant of what concerns the deployment and no tenant of it.
+SYSTEM_TENANT = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceEnd:
+    """What became of one choice.
+
+    tokens: how many were generated. finish_reason: None when it did not end by itself.
+    evidence: the sampler's own account of its mark, None when the choice was cut off.
+    output_hmac: hex. attestation: how the sandbox was confined and ended, None when none ran.
+    """
+
+    trace_id: int
+    tokens: int
+    finish_reason: str | None
+    evidence: Mapping[str, Any] | None
+    output_hmac: str
+    attestation: Mapping[str, Any] | None = field(repr=False)
+
+
+def intent(
+    question: Question, *, epoch: int, trace_ids: Sequence[int], prompt_hmac: str, now: datetime
+) -> Event:
+    """Build what is on disk before a model runs."""
+    return ocsf.entry(
+        uid=f"{question.request_id}/intent",
+        request_id=question.request_id,
+        actor=_user(question.principal),
+        tenant=question.principal.tenant,
+        operation=question.operation,
+        status=200,
+        source_ip=question.source_ip,
+        now=now,
+        own={
+            "phase": "intent",
+            "model": _model(question),
+            "tier": TIER,
+            "purpose": "unspecified",
+            "data_class": "unclassified",
+            "prompt_hmac": prompt_hmac,
+            "prompt_tokens": len(question.prompt),
+            "sampling": {
+                "temperature_milli": round(question.temperature * 1000),
+                "top_p_milli": round(question.top_p * 1000),
+                "top_k": question.top_k,
+                "max_tokens": question.max_tokens,
+                "n": question.choices,
+                "seeded": question.seed is not None,
+            },
+            "watermark": {"scheme": SCHEME, "epoch": epoch, "trace_ids": list(trace_ids)},
+        },
+    )
+
+
+def outcome(
+    question: Question,
+    *,
+    epoch: int,
+    choices: Sequence[ChoiceEnd],
+    ending: str,
+    status: int,
+    latency_ms: int,
+    now: datetime,
+) -> Event:
+    """Build what is on disk before the answer's last byte leaves.
+
+    ending: `completed`, `client_gone`, `failed` or `shutdown`.
+    """
+    return ocsf.entry(
+        uid=f"{question.request_id}/outcome",
+        request_id=question.request_id,
+        actor=_user(question.principal),
+        tenant=question.principal.tenant,
+        operation=question.operation,
+        status=status,
+        source_ip=question.source_ip,
+        now=now,
+        own={
+            "phase": "outcome",
+            "ending": ending,
+            "latency_ms": latency_ms,
+            "prompt_tokens": len(question.prompt),
+            "completion_tokens": sum(choice.tokens for choice in choices),
+            "model": _model(question),
+            "tier": TIER,
+            "watermark": {"scheme": SCHEME, "epoch": epoch},
+            "choices": [_choice(choice) for choice in choices],
+        },
+    )
+
+
+def denied(
+    *,
+    request_id: str,
+    principal: Principal | None,
+    operation: str,
+    status: int,
+    reason: str,
+    source_ip: str | None,
+    now: datetime,
+) -> Event:
+    """Build the entry of a request that got no answer. reason: the envelope's `code`."""
+    return ocsf.entry(
+        uid=f"{request_id}/denied",
+        request_id=request_id,
+        actor=_user(principal) if principal else ocsf.ANONYMOUS,
+        tenant=principal.tenant if principal else SYSTEM_TENANT,
+        operation=operation,
+        status=status,
+        source_ip=source_ip,
+        now=now,
+        own={"phase": "denied", "reason": reason},
+    )
+
+
+def access(
+    operation: str,
+    *,
+    request_id: str,
+    actor: Actor,
+    tenant: str,
+    detail: Mapping[str, Any],
+    source_ip: str | None,
+    now: datetime,
+) -> Event:
+    """Build the entry of someone who asked the system about others."""
+    return ocsf.entry(
+        uid=f"{request_id}/access",
+        request_id=request_id,
+        actor=actor,
+        tenant=tenant,
+        operation=operation,
+        status=200,
+        source_ip=source_ip,
+        now=now,
+        own={"phase": "access", "detail": dict(detail)},
+    )
+
+
+def verification(
+    *,
+    request_id: str,
+    principal: Principal,
+    verdict: str,
+    traced_request: str | None,
+    p_value: float,
+    source_ip: str | None,
+    now: datetime,
+) -> Event:
+    """Build the entry of a text that a principal had traced; the text is not in it."""
+    return access(
+        "provenance.verify",
+        request_id=request_id,
+        actor=_user(principal),
+        tenant=principal.tenant,
+        detail=traced(verdict=verdict, traced_request=traced_request, p_value=p_value),
+        source_ip=source_ip,
+        now=now,
+    )
+
+
+def traced(*, verdict: str, traced_request: str | None, p_value: float) -> Event:
+    """Build the detail of a trace, whoever asked for it."""
+    return {"verdict": verdict, "traced_request": traced_request, "p_value": f"{p_value:.3g}"}
+
+
+def system(
+    operation: str,
+    *,
+    uid: str,
+    now: datetime,
+    actor: Actor = ocsf.SYSTEM,
+    detail: Mapping[str, Any] | None = None,
+) -> Event:
+    """Build the entry of what the deployment did, or its operator to it.
+
+    uid: unique; the entry's own and its request's. detail: no floats, no secrets.
+    """
+    return ocsf.entry(
+        uid=uid,
+        request_id=uid,
+        actor=actor,
+        tenant=SYSTEM_TENANT,
+        operation=operation,
+        status=200,
+        source_ip=None,
+        now=now,
+        own={"phase": "system", "detail": dict(detail or {})},
+    )
+
+
+def _user(principal: Principal) -> Actor:
+    return {"uid": principal.credential_id, "name": principal.name, "type": principal.role.value}
+
+
+def _model(question: Question) -> Event:
+    model = question.model
+    return {"id": model.model_id, "digest": model.digest, "generation": model.generation}
+
+
+def _choice(choice: ChoiceEnd) -> Event:
+    mark, log_evidence = _evidence(choice.evidence or {})
+    return {
+        "trace_id": choice.trace_id,
+        "tokens": choice.tokens,
+        "finish_reason": choice.finish_reason,
+        "output_hmac": choice.output_hmac,
+        "mark": mark,
+        "log_evidence_milli": None if log_evidence is None else round(log_evidence * 1000),
+        "sandbox": dict(choice.attestation or {}),
+    }
+
+
+def _evidence(told: Mapping[str, Any]) -> tuple[str, float | None]:
+    """Read the sampler's evidence; it comes out of the jail, so anything else counts as none."""
+    mark, log_evidence = told.get("status"), told.get("log_evidence")
+    if mark not in MARKS:
+        return "unmarked", None
+    if not isinstance(log_evidence, float) or not math.isfinite(log_evidence):
+        return mark, None
+    return mark, log_evidence

@@ -1,0 +1,45 @@
+"""A checked request and the parts its answer comes in: plain values between API and use case."""
+
+from dataclasses import dataclass, field
+
+from gateway.catalogue import ServedModel
+from gateway.identity import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request that was checked: everything that shapes its answer.
+
+    prompt: token ids. body: the bytes the client sent, kept for their HMAC alone.
+    """
+
+    request_id: str
+    principal: Principal
+    model: ServedModel
+    operation: str
+    prompt: list[int] = field(repr=False)
+    body: bytes = field(repr=False)
+    choices: int
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    stops: tuple[str, ...] = field(repr=False)
+    seed: int | None
+    source_ip: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text of one choice that may be sent."""
+
+    choice: int
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One choice is complete. finish_reason: `stop` or `length`."""
+
+    choice: int
+    finish_reason: str

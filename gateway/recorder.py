@@ -1,0 +1,62 @@
+"""The gateway's way into the log: an event is durable when `record` returns, or nothing goes on."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from audit.errors import LogUnavailable
+from audit.sequencer import Recorded, Sequencer
+
+Event = Mapping[str, Any]
+
+
+class Recorder:
+    """Awaitable front of the sequencer's thread.
+
+    acknowledgement_s: longest wait; a slower log counts as unavailable, so that no model runs
+    and no answer leaves on the strength of an entry that may never be written.
+    """
+
+    def __init__(self, sequencer: Sequencer, *, acknowledgement_s: float) -> None:
+        self._sequencer = sequencer
+        self._acknowledgement_s = acknowledgement_s
+
+    async def record(self, event: Event, *, retraction: Callable[[], Event] | None = None) -> None:
+        """Return once the event is on disk and in the tree.
+
+        retraction: builds the entry that answers this one should it land after all, once the
+        caller has given up waiting or has itself been cancelled.
+
+        Raises:
+            LogUnavailable: It is not on disk, or not in time.
+        """
+        future = asyncio.wrap_future(self._sequencer.submit(event))
+        try:
+            async with asyncio.timeout(self._acknowledgement_s):
+                await asyncio.shield(future)
+        except TimeoutError:
+            self._retract_when_written(future, retraction)
+            raise LogUnavailable(
+                f"The log did not acknowledge within {self._acknowledgement_s:g} s. Check the disk "
+                "that holds the home."
+            ) from None
+        except asyncio.CancelledError:
+            self._retract_when_written(future, retraction)
+            raise
+
+    def _retract_when_written(
+        self, future: "asyncio.Future[Recorded]", retraction: Callable[[], Event] | None
+    ) -> None:
+        def settle(future: "asyncio.Future[Recorded]") -> None:
+            # Asking for the exception also keeps it from being reported as never retrieved.
+            if future.cancelled() or future.exception() or retraction is None:
+                return
+            asyncio.wrap_future(self._sequencer.submit(retraction())).add_done_callback(_forget)
+
+        future.add_done_callback(settle)
+
+
+def _forget(future: "asyncio.Future[Recorded]") -> None:
+    """Let go of an entry nobody waits for; a start-up closes the intent if it did not land."""
+    if not future.cancelled():
+        future.exception()
