@@ -1,0 +1,284 @@
+"""The use case: admit → intent on disk → generate in a sandbox → outcome on disk → answer ends.
+
+An `Answer` is opened once its intent is durable and must be closed with an outcome on every
+path; whoever streams it sends the last byte only after `complete` returned.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from audit.errors import AuditError
+from gateway import logbook
+from gateway.marking import (
+    PURPOSE,
+    ChoiceMark,
+    fresh_marks,
+    key_context,
+    measured,
+    seed_key,
+    seeded_marks,
+)
+from gateway.question import Ended, Piece, Question
+from gateway.recorder import Recorder
+from gateway.stopping import StopWatcher
+from privacy.broker import BrokerClient
+from sandbox.errors import SandboxError
+from sandbox.pool import Finished, TokenBatch
+from sandbox.wire import Job
+
+# A client that reads slowly holds its sandboxes back here instead of filling memory.
+QUEUED_PIECES = 64
+
+_log = logging.getLogger("sealgate")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a choice died of."""
+
+    error: Exception
+
+
+@dataclass(slots=True)
+class _Choice:
+    """What became of one choice so far."""
+
+    mark: ChoiceMark
+    text: list[str] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    finish_reason: str | None = None
+    evidence: Mapping[str, Any] | None = None
+    attestation: Mapping[str, Any] | None = None
+
+
+class Answers:
+    """Opens answers. One per gateway."""
+
+    def __init__(self, recorder: Recorder, keys: BrokerClient) -> None:
+        self._recorder = recorder
+        self._keys = keys
+
+    async def open(self, question: Question) -> "Answer":
+        """Make the intent durable and return the answer, not yet begun.
+
+        Raises:
+            LogUnavailable: The intent is not on disk; nothing has run.
+            PrivacyError: The keys cannot be used; nothing has run.
+        """
+        epoch, marks, mark_key, audit_key = await asyncio.to_thread(self._secrets, question)
+        answer = Answer(
+            question=question,
+            recorder=self._recorder,
+            epoch=epoch,
+            marks=marks,
+            mark_key=mark_key,
+            audit_key=audit_key,
+        )
+        await self._recorder.record(answer.intent(), retraction=answer.retraction)
+        return answer
+
+    def _secrets(self, question: Question) -> tuple[int, list[ChoiceMark], bytes, bytes]:
+        tenant = question.principal.tenant
+        epoch = self._keys.active_epoch(PURPOSE)
+        marks = fresh_marks(question.choices)
+        if question.seed is not None:
+            marks = seeded_marks(
+                question.choices,
+                key=seed_key(self._keys.derive, tenant, epoch),
+                seed=question.seed,
+                prompt=question.prompt,
+                sampling=(question.temperature, question.top_p, question.top_k),
+            )
+        mark_key = self._keys.derive(PURPOSE, *key_context(tenant, epoch), epoch=epoch)
+        return epoch, marks, mark_key, self._keys.derive("audit-hmac", tenant.encode())
+
+
+class Answer:
+    """One request's answer, from its intent to its outcome."""
+
+    def __init__(
+        self,
+        *,
+        question: Question,
+        recorder: Recorder,
+        epoch: int,
+        marks: list[ChoiceMark],
+        mark_key: bytes,
+        audit_key: bytes,
+    ) -> None:
+        self.question = question
+        self.created_s = int(time.time())
+        self._recorder = recorder
+        self._epoch = epoch
+        self._mark_key = mark_key
+        self._audit_key = audit_key
+        self._choices = [_Choice(mark) for mark in marks]
+        self._began = time.monotonic()
+        self._closed = False
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens generated so far, over all choices."""
+        return sum(len(choice.tokens) for choice in self._choices)
+
+    def texts(self) -> list[tuple[str, str]]:
+        """Return each choice's text and finish reason."""
+        return [("".join(c.text), c.finish_reason or "length") for c in self._choices]
+
+    def intent(self) -> dict[str, Any]:
+        """Build the entry that must be durable before a model runs."""
+        return logbook.intent(
+            self.question,
+            epoch=self._epoch,
+            trace_ids=[choice.mark.trace_id for choice in self._choices],
+            prompt_hmac=self._hmac(self.question.body),
+            now=datetime.now(UTC),
+        )
+
+    async def pieces(self) -> AsyncGenerator[Piece | Ended, None]:
+        """Yield text as it may be sent, the choices interleaved, each ended by `Ended`.
+
+        Raises:
+            RequestRefused: No sandbox came free in time.
+            SandboxError: One ended before its answer did.
+        """
+        queue: asyncio.Queue[Piece | Ended | Failure] = asyncio.Queue(maxsize=QUEUED_PIECES)
+        tasks = [
+            asyncio.create_task(self._generate(index, queue)) for index in range(len(self._choices))
+        ]
+        try:
+            left = len(tasks)
+            while left:
+                item = await queue.get()
+                if isinstance(item, Failure):
+                    raise item.error
+                left -= isinstance(item, Ended)
+                yield item
+        finally:
+            for task in tasks:
+                task.cancel()
+            # Every sandbox of the request is dead before its outcome is written.
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def complete(self) -> None:
+        """Make the outcome of a complete answer durable.
+
+        Raises:
+            LogUnavailable: It is not on disk; the answer's end must not leave.
+        """
+        await self._close("completed", status=200)
+
+    async def abandon(self, ending: str, *, status: int) -> None:
+        """Record that the answer did not complete.
+
+        Never raises: an entry that is missing is closed as `recovered` at the next start.
+        """
+        try:
+            await self._close(ending, status=status)
+        except AuditError as error:
+            _log.error("%s has no outcome: %s", self.question.request_id, error)
+
+    def retraction(self) -> dict[str, Any]:
+        """Build the outcome of an answer that was given up before it began."""
+        return self._outcome("failed", status=503)
+
+    async def _close(self, ending: str, *, status: int) -> None:
+        if self._closed:
+            return
+        if any(choice.tokens and choice.evidence is None for choice in self._choices):
+            await asyncio.to_thread(self._measure)
+        # From here on the entry is on its way, whether or not this caller waits for it.
+        self._closed = True
+        await self._recorder.record(self._outcome(ending, status=status))
+
+    def _measure(self) -> None:
+        """Measure the marks of choices that were cut off: their samplers had no last word."""
+        for choice in self._choices:
+            if choice.tokens and choice.evidence is None:
+                choice.evidence = measured(choice.mark, key=self._mark_key, tokens=choice.tokens)
+
+    def _outcome(self, ending: str, *, status: int) -> dict[str, Any]:
+        return logbook.outcome(
+            self.question,
+            epoch=self._epoch,
+            choices=[self._end(choice) for choice in self._choices],
+            ending=ending,
+            status=status,
+            latency_ms=round((time.monotonic() - self._began) * 1000),
+            now=datetime.now(UTC),
+        )
+
+    def _end(self, choice: _Choice) -> logbook.ChoiceEnd:
+        return logbook.ChoiceEnd(
+            trace_id=choice.mark.trace_id,
+            tokens=len(choice.tokens),
+            finish_reason=choice.finish_reason,
+            evidence=choice.evidence,
+            output_hmac=self._hmac("".join(choice.text).encode()),
+            attestation=choice.attestation,
+        )
+
+    async def _generate(self, index: int, queue: "asyncio.Queue[Piece | Ended | Failure]") -> None:
+        """Run one choice; whatever it dies of reaches the reader, who would wait for ever else."""
+        choice = self._choices[index]
+        try:
+            await self._run(index, choice, queue.put)
+        except Exception as error:  # noqa: BLE001 - handed to the reader, who raises it.
+            if isinstance(error, SandboxError) and error.attestation is not None:
+                choice.attestation = error.attestation
+            await queue.put(Failure(error))
+
+    async def _run(self, index: int, choice: _Choice, put: Callable[..., Any]) -> None:
+        """Decode one choice's tokens into text, cut it at a stop string, end its sandbox."""
+        model = self.question.model
+        decoder = model.tokenizer.decoder()
+        stops = StopWatcher(self.question.stops)
+
+        async def send(text: str) -> None:
+            if text:
+                choice.text.append(text)
+                await put(Piece(index, text))
+
+        reason = "stop"
+        async with aclosing(model.backend.generate(self._job(choice.mark))) as run:
+            async for item in run:
+                if isinstance(item, TokenBatch):
+                    choice.tokens.extend(item.tokens)
+                    await send(stops.feed(decoder.feed(item.tokens)))
+                    if stops.stopped:
+                        break
+                    continue
+                choice.attestation = item.attestation
+                if isinstance(item, Finished):
+                    choice.evidence, reason = item.evidence, item.reason
+                    break
+        if not stops.stopped:
+            await send(stops.feed(decoder.finish()))
+        await send(stops.finish())
+        choice.finish_reason = "stop" if stops.stopped else reason
+        await put(Ended(index, choice.finish_reason))
+
+    def _job(self, mark: ChoiceMark) -> Job:
+        question = self.question
+        return Job(
+            prompt=question.prompt,
+            max_tokens=question.max_tokens,
+            temperature=question.temperature,
+            top_k=question.top_k,
+            top_p=question.top_p,
+            eos=question.model.eos,
+            mark_key=self._mark_key,
+            trace_id=mark.trace_id,
+            seed=mark.seed,
+        )
+
+    def _hmac(self, content: bytes) -> str:
+        return hmac.digest(self._audit_key, content, hashlib.sha256).hex()

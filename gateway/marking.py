@@ -1,0 +1,77 @@
+"""What a request's choices are marked with: one trace id and one random stream each.
+
+Without a `seed` both are fresh randomness, and only the log knows whose id it is. With one they
+follow from it under a key of the tenant and epoch: the same request with the same seed answers
+alike there, carries the same mark, and still reveals nothing to who lacks the key.
+"""
+
+import hashlib
+import hmac
+import secrets
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from watermark.bounds import ISSUED_REFERENCE, THRESHOLD, WEAK_THRESHOLD
+from watermark.detector import detect
+
+SCHEME = "pcg-v1"
+PURPOSE = "watermark"
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceMark:
+    """trace_id: 32-bit unsigned. seed: 32 bytes for the ordinary draws."""
+
+    trace_id: int
+    seed: bytes = field(repr=False)
+
+
+def fresh_marks(choices: int) -> list[ChoiceMark]:
+    """Draw a random mark for each choice."""
+    return [ChoiceMark(secrets.randbits(32), secrets.token_bytes(32)) for _ in range(choices)]
+
+
+def seeded_marks(
+    choices: int, *, key: bytes, seed: int, prompt: Sequence[int], sampling: Sequence[float]
+) -> list[ChoiceMark]:
+    """Derive a mark for each choice from the client's seed and everything that shapes the answer.
+
+    key: 32 bytes of the tenant and epoch. prompt: token ids. sampling: temperature, top_p, top_k.
+    """
+    body = struct.pack("<q", seed) + struct.pack(f"<{len(sampling)}d", *sampling)
+    body += struct.pack(f"<{len(prompt)}I", *prompt)
+    digests = [
+        hmac.digest(key, struct.pack("<I", choice) + body, hashlib.sha512)
+        for choice in range(choices)
+    ]
+    return [ChoiceMark(int.from_bytes(d[:4], "big"), d[4:36]) for d in digests]
+
+
+def measured(mark: ChoiceMark, *, key: bytes, tokens: Sequence[int]) -> Mapping[str, Any]:
+    """Measure a mark in an answer that was cut off before its sampler could tell.
+
+    The status means what the sampler's does: `traceable` if a search of a million issued ids
+    would find it. The log evidence itself is the sampler's to give, and stays None.
+    """
+    own = {"own": np.array([mark.trace_id], np.uint32)}
+    p_value = detect(tokens, {"own": key}, issued=own).p_value
+    if p_value * ISSUED_REFERENCE <= THRESHOLD:
+        return {"status": "traceable", "log_evidence": None}
+    return {
+        "status": "weak" if p_value <= WEAK_THRESHOLD else "unmarked",
+        "log_evidence": None,
+    }
+
+
+def key_context(tenant: str, epoch: int) -> tuple[bytes, bytes]:
+    """Name a tenant's mark key of one epoch, as docs/formats/mark-v1.md encodes it."""
+    return tenant.encode(), epoch.to_bytes(4, "big")
+
+
+def seed_key(derive: Callable[..., bytes], tenant: str, epoch: int) -> bytes:
+    """Derive the key that turns seeds into marks; three parts, so it never equals a mark key."""
+    return derive(PURPOSE, b"seed", *key_context(tenant, epoch), epoch=epoch)
