@@ -1,0 +1,126 @@
+"""Raw ASGI pieces of the hot path: bodies, replies, request ids, clients that leave."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from gateway.api.errors import envelope, refusal_headers
+from gateway.errors import RequestRefused
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+REQUEST_ID = "sealgate.request_id"
+# Set once the caller is known: a refusal after that is recorded under their name.
+ADMISSION = "sealgate.admission"
+# A body over its limit is read and dropped up to here, so that the client hears the refusal
+# instead of a broken pipe; beyond it the connection is closed.
+DRAIN_LIMIT_BYTES = 64 << 20
+
+
+class ClientGone(Exception):
+    """The client closed its connection."""
+
+
+class RequestIds:
+    """Gives every request an id and every response its `x-request-id` header."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event of the wrapped application."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req_{secrets.token_hex(12)}"
+        scope[REQUEST_ID] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return the first header of that lower-case name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value, "latin-1")
+    return None
+
+
+def source_ip(scope: Scope) -> str | None:
+    """Return the peer's address as the server saw it; no header can change it."""
+    client = scope.get("client")
+    return client[0] if client else None
+
+
+async def read_body(receive: Receive, *, limit_bytes: int) -> bytes:
+    """Return the whole request body.
+
+    Raises:
+        RequestRefused: 413, it is larger than `limit_bytes`.
+        ClientGone: The client left before it was complete.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size <= limit_bytes:
+            chunks.append(chunk)
+        elif size > DRAIN_LIMIT_BYTES:
+            break
+        more = message.get("more_body", False)
+    if size > limit_bytes:
+        raise RequestRefused(
+            f"The request body is over this gateway's limit of {limit_bytes} bytes. "
+            "Send less text.",
+            status=413,
+            code="request_too_large",
+        )
+    return b"".join(chunks)
+
+
+async def gone(receive: Receive) -> None:
+    """Return when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def reply(
+    send: Send,
+    body: bytes,
+    *,
+    status: int = 200,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
+    """Send a whole JSON response."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(body)).encode()),
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def reply_refusal(send: Send, refused: RequestRefused) -> None:
+    """Send an error in OpenAI's envelope."""
+    await reply(send, envelope(refused), status=refused.status, headers=refusal_headers(refused))

@@ -1,0 +1,37 @@
+"""JSON bodies into typed values, and what a client hears when they do not fit."""
+
+from typing import TypeVar
+
+import msgspec
+
+from gateway.errors import RequestRefused
+
+T = TypeVar("T")
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Decode and check a request body.
+
+    Raises:
+        RequestRefused: 400, not JSON, or a field of the wrong type or range; it names the field.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _misfit(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"The request body is not valid JSON: {error}."
+    except RecursionError:
+        message = "The request body is nested too deeply."
+    raise RequestRefused(message, code="invalid_json")
+
+
+def _misfit(told: str) -> RequestRefused:
+    """Read msgspec's message: `REASON - at `$.path[0].to.field``, or one that quotes the field."""
+    reason, _, path = told.partition(" - at `$")
+    path = path.rstrip("`").lstrip(".")
+    param = path.partition("[")[0].partition(".")[0] or None
+    if param is None and "`" in reason:
+        param = reason.rsplit("`", 2)[-2]
+    where = f" for {path!r}" if path else ""
+    return RequestRefused(f"Invalid value{where}: {reason}.", param=param)

@@ -1,0 +1,95 @@
+"""The one composition root of the HTTP side: every route, every error, nothing hidden."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from audit.errors import LogUnavailable
+from gateway.answer import Answers
+from gateway.api import health, models, provenance
+from gateway.api.asgi import REQUEST_ID, App, ClientGone, RequestIds
+from gateway.api.chat import Chat
+from gateway.api.errors import INTERNAL, envelope, refusal, refusal_headers
+from gateway.catalogue import Catalogue
+from gateway.doorkeeper import Doorkeeper
+from gateway.errors import RequestRefused
+from gateway.provenance import Trace
+from gateway.recorder import Recorder
+from gateway.settings import Settings
+from privacy.errors import PrivacyError
+from sandbox.errors import SandboxError
+
+_log = logging.getLogger("sealgate")
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The parts that routes work with, started and ready.
+
+    trace: finds the request behind a text. checks: what readiness is made of, by name.
+    """
+
+    settings: Settings
+    catalogue: Catalogue
+    doorkeeper: Doorkeeper
+    recorder: Recorder
+    answers: Answers
+    trace: Callable[[str], Trace]
+    checks: Callable[[], dict[str, bool]]
+
+
+def create_app(gateway: Gateway) -> App:
+    """Return the ASGI application over parts that are already running."""
+    app = FastAPI(title="Sealgate", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.gateway = gateway
+    chat = Chat(
+        settings=gateway.settings,
+        catalogue=gateway.catalogue,
+        doorkeeper=gateway.doorkeeper,
+        answers=gateway.answers,
+    )
+    app.router.routes.append(Route("/v1/chat/completions", chat, methods=["POST"]))
+    for part in (models, provenance, health):
+        app.include_router(part.router)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientGone, _gone)
+    for error in (RequestRefused, LogUnavailable, PrivacyError, SandboxError, Exception):
+        app.add_exception_handler(error, _failed)
+    return RequestIds(app)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == HTTPStatus.NOT_FOUND:
+        message = f"Unknown route: {request.method} {request.url.path}."
+        return _response(RequestRefused(message, status=status, code="unknown_url"))
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        message = f"{request.url.path} does not take {request.method}."
+        return _response(RequestRefused(message, status=status, code="method_not_allowed"))
+    return _response(RequestRefused("The request cannot be served.", status=status))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    refused = refusal(error)
+    if refused.code == INTERNAL:
+        _log.error("%s failed", request.scope[REQUEST_ID], exc_info=error)
+    gateway: Gateway = request.app.state.gateway
+    await gateway.doorkeeper.refused(request.scope, refused)
+    return _response(refused)
+
+
+async def _gone(_: Request, _error: Exception) -> Response:
+    """Answer a client that has left: the server drops this."""
+    return Response(status_code=499)
+
+
+def _response(refused: RequestRefused) -> Response:
+    response = Response(envelope(refused), refused.status, media_type="application/json")
+    response.raw_headers.extend(refusal_headers(refused))
+    return response
