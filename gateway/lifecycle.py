@@ -1,0 +1,184 @@
+"""A serving gateway's life: lock, keys, log, sandboxes up in this order, and down in reverse.
+
+Whatever is missing stops the start with its own error; nothing is ever served half open.
+"""
+
+import asyncio
+import fcntl
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from audit.sequencer import Sequencer
+from audit.store import open_log
+from gateway import logbook
+from gateway.answer import Answers
+from gateway.app import Gateway
+from gateway.backends.local import LocalBackend
+from gateway.catalogue import Catalogue, ServedModel
+from gateway.custody import Secret
+from gateway.doorkeeper import Doorkeeper
+from gateway.errors import HomeUnusable, ModelMissing
+from gateway.home import Home, existing
+from gateway.identity import PEPPER, Credentials
+from gateway.keybroker import running as key_broker
+from gateway.marking import PURPOSE
+from gateway.models.chat import ChatTemplate
+from gateway.models.importing import TEMPLATE, TOKENIZER
+from gateway.models.tokenizer import Tokenizer
+from gateway.provenance import Trace, trace
+from gateway.recorder import Recorder
+from gateway.settings import Settings
+from privacy.broker import BrokerClient
+from sandbox.limits import Limits
+from sandbox.pool import Pool
+from sandbox.probe import Wall, probe, require
+
+
+@asynccontextmanager
+async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
+    """Start every part of a gateway over the settings' home, and stop them on leaving.
+
+    Raises:
+        SandboxUnavailable: This kernel lacks a wall.
+        HomeMissing, HomeUnusable, ModelMissing: The home is not ready.
+        PrivacyError: The keyring or a sealed model does not open.
+        audit.errors.AuditError: The log cannot be written or does not verify.
+    """
+    walls = probe()
+    require(walls)
+    home = existing(settings.home)
+    if not home.model_ids():
+        raise ModelMissing(
+            "The home holds no sealed model. Run `sealgate models fetch smollm2-135m` or "
+            "`sealgate models import FILE.gguf`."
+        )
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_only_gateway(home))
+        keys = stack.enter_context(key_broker(home, secret))
+        engine = open_log(home.database)
+        stack.callback(engine.dispose)
+        sequencer = _sequencer(engine, settings, keys)
+        stack.callback(sequencer.close)
+        sequencer.start()
+        sequencer.recover()
+        recorder = Recorder(sequencer, acknowledgement_s=settings.acknowledgement_s)
+        catalogue = Catalogue(
+            {
+                model_id: await _served(model_id, settings, keys, stack)
+                for model_id in home.model_ids()
+            }
+        )
+        credentials = Credentials(engine, pepper=keys.derive(*PEPPER))
+        await _note(recorder, "gateway.start", _circumstances(settings, catalogue, walls))
+        stack.push_async_callback(_note, recorder, "gateway.stop", {})
+        yield Gateway(
+            settings=settings,
+            catalogue=catalogue,
+            doorkeeper=Doorkeeper(credentials, recorder),
+            recorder=recorder,
+            answers=Answers(recorder, keys),
+            trace=_tracer(engine, catalogue, keys, credentials),
+            checks=lambda: _checks(sequencer, catalogue),
+        )
+
+
+@contextmanager
+def _only_gateway(home: Home) -> Iterator[None]:
+    """Hold the home's lock: a second gateway's start would close the first one's open intents."""
+    descriptor = os.open(home.path / "serving.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise HomeUnusable(
+            f"Another gateway serves {home.path}. Stop it first, or choose another --home."
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+def _sequencer(engine: sa.Engine, settings: Settings, keys: BrokerClient) -> Sequencer:
+    return Sequencer(
+        engine,
+        origin=settings.origin,
+        public_key=keys.public_key("checkpoint"),
+        sign=lambda message: keys.sign("checkpoint", message),
+    )
+
+
+async def _served(
+    model_id: str, settings: Settings, keys: BrokerClient, stack: AsyncExitStack
+) -> ServedModel:
+    """Bring one sealed model up: text side here, weights into a zygote of its own."""
+    manifest = await asyncio.to_thread(keys.manifest, model_id)
+    tokenizer = Tokenizer(keys.asset(model_id, TOKENIZER))
+    template = ChatTemplate(keys.asset(model_id, TEMPLATE).decode(), tokenizer)
+    pool = Pool(
+        size=settings.workers,
+        limits=Limits(),
+        send_weights=lambda destination: keys.send_weights(model_id, destination),
+    )
+    await pool.start()
+    stack.push_async_callback(pool.stop)
+    backend = LocalBackend(
+        pool,
+        concurrency=settings.concurrency,
+        queue_s=settings.queue_s,
+        deadline_s=settings.deadline_s,
+    )
+    return ServedModel(
+        model_id=model_id,
+        digest=manifest["model_digest"],
+        generation=manifest["generation"],
+        created_s=manifest["created_s"],
+        config=manifest["config"],
+        tokenizer=tokenizer,
+        template=template,
+        backend=backend,
+    )
+
+
+def _tracer(
+    engine: sa.Engine, catalogue: Catalogue, keys: BrokerClient, credentials: Credentials
+) -> Callable[[str], Trace]:
+    def find(text: str) -> Trace:
+        return trace(
+            text,
+            log=engine,
+            tokenizers={m.model_id: m.tokenizer for m in catalogue.models.values()},
+            derive=keys.derive,
+            epochs=range(1, keys.active_epoch(PURPOSE) + 1),
+            tenants=sorted({c.tenant for c in credentials.list()}),
+        )
+
+    return find
+
+
+async def _note(recorder: Recorder, operation: str, detail: Mapping[str, Any]) -> None:
+    uid = f"sys_{secrets.token_hex(12)}"
+    await recorder.record(logbook.system(operation, uid=uid, now=datetime.now(UTC), detail=detail))
+
+
+def _circumstances(
+    settings: Settings, catalogue: Catalogue, walls: Sequence[Wall]
+) -> dict[str, Any]:
+    """Tell how this gateway runs, for the entry of its start."""
+    return {
+        "tls": False,
+        "host": settings.host,
+        "models": sorted(catalogue.models),
+        "sandbox": {wall.name: wall.found for wall in walls},
+    }
+
+
+def _checks(sequencer: Sequencer, catalogue: Catalogue) -> dict[str, bool]:
+    return {
+        "log": sequencer.writable,
+        **{f"model {m.model_id}": m.backend.ready for m in catalogue.models.values()},
+    }
