@@ -1,0 +1,121 @@
+"""`sealgate audit`: verify the log, prove an entry of it, check a proof without the log."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audit.checkpoint import VerifierKey
+from audit.verify import Proved, prove, verify_log, verify_proof
+from gateway.cli.keys import verifier_key
+from gateway.cli.output import (
+    HomeOption,
+    JsonOption,
+    print_json,
+    print_lines,
+    read_file,
+    write_file,
+)
+from gateway.cli.session import Session, opened
+
+app = typer.Typer(help="The log: verify, prove, verify-proof.", no_args_is_help=True)
+
+
+@app.command()
+def verify(*, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Check the whole log: bytes, checkpoints, indices. Exit code 1 if any is wrong."""
+    with opened(home) as session:
+        key = verifier_key(session)
+        report = verify_log(session.engine, origin=key.name, public_key=key.public_key)
+    if as_json:
+        print_json(asdict(report) | {"verified": True, "vkey": key.encode()})
+        return
+    open_now = f", {len(report.dangling)} under way or cut off" if report.dangling else ""
+    print_lines(
+        f"The log holds {report.size} entries under {report.checkpoints} checkpoints{open_now}: "
+        "all verify.",
+        f"root          {report.root}",
+        f"verifier key  {key.encode()}",
+    )
+
+
+@app.command("prove")
+def prove_request(
+    request_id: Annotated[str, typer.Argument(help="As the response's x-request-id names it.")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="File to write; standard output if absent.")] = (
+        None
+    ),
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a proof of a request's entries that a stranger can check with the verifier key."""
+    with opened(home) as session:
+        document = prove_and_check(session, request_id)
+        key = verifier_key(session).encode()
+    if out is not None:
+        write_file(out, document.encode())
+    if as_json:
+        print_json({"request_id": request_id, "vkey": key, "out": out and str(out)})
+    elif out is None:
+        print_lines(document.rstrip("\n"))
+    else:
+        print_lines(f"Wrote {out}. It verifies under {key}")
+
+
+@app.command("verify-proof")
+def verify_document(
+    file: Annotated[Path, typer.Argument(help="Proof document; `-` is standard input.")],
+    *,
+    vkey: Annotated[
+        str | None,
+        typer.Option(help="Verifier key; the home's own if absent. Nothing else is needed."),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a proof offline. Exit code 1 if it does not prove what it claims."""
+    document = read_file(file)
+    if vkey is None:
+        with opened(home) as session:
+            key = verifier_key(session)
+    else:
+        key = VerifierKey.decode(vkey)
+    proved = verify_proof(document, origin=key.name, public_key=key.public_key)
+    if as_json:
+        print_json(_shown(proved))
+        return
+    print_lines(
+        f"The proof holds: {len(proved.entries)} entries of {proved.request_id} are in the log "
+        f"{proved.checkpoint.origin} of {proved.checkpoint.size} entries."
+    )
+    for entry in proved.entries:
+        event = entry.event
+        at = datetime.fromtimestamp(event["time"] / 1000, UTC).isoformat(timespec="milliseconds")
+        print_lines(f"  entry {entry.index}  {at}  {event['sealgate']['phase']}")
+
+
+def prove_and_check(session: Session, request_id: str) -> str:
+    """Return a request's proof document once it verified as a stranger would verify it.
+
+    Raises:
+        RequestUnknown: The log holds no entry of the request.
+        ProofInvalid: What was proved does not verify: the log was tampered with.
+    """
+    document = prove(session.engine, request_id)
+    key = verifier_key(session)
+    verify_proof(document, origin=key.name, public_key=key.public_key)
+    return document
+
+
+def _shown(proved: Proved) -> dict[str, object]:
+    return {
+        "valid": True,
+        "request_id": proved.request_id,
+        "origin": proved.checkpoint.origin,
+        "size": proved.checkpoint.size,
+        "root": proved.checkpoint.root.hex(),
+        "entries": [{"index": each.index, "event": each.event} for each in proved.entries],
+    }

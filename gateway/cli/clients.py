@@ -1,0 +1,125 @@
+"""`sealgate clients`: API credentials of applications, officers and auditors."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.output import HomeOption, JsonOption, note, print_json, print_lines, print_table
+from gateway.cli.session import Session, opened
+from gateway.identity import Credential, Role
+
+app = typer.Typer(help="API credentials: add, list, revoke.", no_args_is_help=True)
+
+
+@app.command()
+def add(
+    *,
+    name: Annotated[str, typer.Option(help="What the credential is for, as entries name it.")],
+    tenant: Annotated[str, typer.Option(help="Whose requests these are; keys differ by tenant.")],
+    role: Annotated[Role, typer.Option(help="What it may do.")] = Role.CLIENT,
+    expires_days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="Days until it expires; never if absent.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a credential and print its key, which is shown only once."""
+    with opened(home) as session:
+        credential, key = issue(
+            session, name=name, tenant=tenant, role=role, expires_days=expires_days
+        )
+    if as_json:
+        print_json(_shown(credential) | {"key": key})
+    else:
+        note("This key is shown only once:")
+        print_lines(key)
+
+
+@app.command("list")
+def list_all(*, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the credentials, never their keys."""
+    with opened(home) as session:
+        rows = [_shown(credential) for credential in session.credentials().list()]
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("id", "name", "tenant", "role", "state")
+    print_table(columns, [[row[column] for column in columns] for row in rows])
+
+
+@app.command()
+def revoke(
+    credential_id: Annotated[str, typer.Argument(help="As `sealgate clients list` shows it.")],
+    *,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse a credential from now on, also in a gateway that is serving."""
+    with opened(home) as session:
+        withdraw(session, credential_id)
+    if as_json:
+        print_json({"id": credential_id, "state": "revoked"})
+    else:
+        print_lines(f"Revoked {credential_id}.")
+
+
+def issue(
+    session: Session, *, name: str, tenant: str, role: Role, expires_days: int | None
+) -> tuple[Credential, str]:
+    """Make a credential, record it, and return it with its key.
+
+    Raises:
+        CredentialInvalid: A name cannot be stored.
+        LogUnavailable: The entry is not on disk; the key must not be shown.
+    """
+    now = datetime.now(UTC)
+    credential, key = session.credentials().add(
+        tenant=tenant,
+        name=name,
+        role=role,
+        now=now,
+        expires=now + timedelta(days=expires_days) if expires_days else None,
+    )
+    session.record(
+        "credential.added",
+        {
+            "credential_id": credential.credential_id,
+            "name": name,
+            "tenant": tenant,
+            "role": role.value,
+            "expires_ms": credential.expires_ms,
+        },
+    )
+    return credential, key
+
+
+def withdraw(session: Session, credential_id: str) -> None:
+    """Revoke a credential and record it.
+
+    Raises:
+        CredentialUnknown: There is no active one of that id.
+    """
+    session.credentials().revoke(credential_id, now=datetime.now(UTC))
+    session.record("credential.revoked", {"credential_id": credential_id})
+
+
+def _shown(credential: Credential) -> dict[str, Any]:
+    return {
+        "id": credential.credential_id,
+        "name": credential.name,
+        "tenant": credential.tenant,
+        "role": credential.role.value,
+        "state": _state(credential, now_ms=int(datetime.now(UTC).timestamp() * 1000)),
+        "created_ms": credential.created_ms,
+        "expires_ms": credential.expires_ms,
+        "revoked_ms": credential.revoked_ms,
+    }
+
+
+def _state(credential: Credential, *, now_ms: int) -> str:
+    if credential.revoked_ms is not None:
+        return "revoked"
+    if credential.expires_ms is not None and credential.expires_ms <= now_ms:
+        return "expired"
+    return "active"

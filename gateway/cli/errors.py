@@ -1,0 +1,78 @@
+"""The one place where errors become exit codes.
+
+0 good; 1 the check failed or something was tampered with; 2 usage, or something is incomplete;
+3 this environment cannot, and the message names what is missing.
+"""
+
+from audit.controls.errors import ControlsError, EventMalformed
+from audit.errors import AuditError, LogUnavailable, RequestUnknown
+from gateway.errors import (
+    AddressTaken,
+    ChainBroken,
+    ClientMissing,
+    FileUnwritable,
+    GatewayError,
+    GatewayNotStarted,
+    HomeMissing,
+    HomeUnusable,
+)
+from gateway.models.errors import ModelError, ModelUnfetchable, ModelUnsupported
+from privacy.errors import (
+    CustodianUnusable,
+    KeyringExists,
+    KeyringMissing,
+    KeyringUnusable,
+    ModelUnsealable,
+    PrivacyError,
+    SealMissing,
+    SealUnwritable,
+)
+from sandbox.errors import SandboxError, SandboxUnavailable
+from watermark.errors import WatermarkError
+
+KNOWN = (
+    AuditError,
+    ControlsError,
+    GatewayError,
+    ModelError,
+    PrivacyError,
+    SandboxError,
+    WatermarkError,
+)
+
+FAILED = 1
+USAGE = 2
+CANNOT = 3
+
+_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (SandboxUnavailable, CANNOT),
+    (ClientMissing, CANNOT),
+    (FileUnwritable, CANNOT),
+    (ChainBroken, FAILED),
+    (AddressTaken, CANNOT),
+    (HomeUnusable, CANNOT),
+    (LogUnavailable, CANNOT),
+    (GatewayNotStarted, CANNOT),
+    (HomeMissing, USAGE),
+    (RequestUnknown, USAGE),
+    (ModelUnfetchable, CANNOT),
+    (ModelUnsupported, USAGE),
+    (KeyringExists, USAGE),
+    (KeyringMissing, USAGE),
+    (KeyringUnusable, CANNOT),
+    (CustodianUnusable, CANNOT),
+    (ModelUnsealable, USAGE),
+    (SealMissing, USAGE),
+    (SealUnwritable, CANNOT),
+    (GatewayError, USAGE),
+    (EventMalformed, FAILED),
+    (ControlsError, USAGE),
+)
+
+
+def exit_code(error: Exception) -> int:
+    """Return the exit code of a known error."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return code
+    return FAILED

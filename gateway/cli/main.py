@@ -1,0 +1,42 @@
+"""`sealgate`: one file a command group, one place for errors."""
+
+import sys
+
+import click
+import typer
+
+from gateway.cli import audit, clients, demo, doctor, init, keys, models, report, serve, watermark
+from gateway.cli.errors import KNOWN, USAGE, exit_code
+
+app = typer.Typer(
+    name="sealgate",
+    help="A secure, compliant inference gateway. Start with `sealgate init`, or `sealgate demo`.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+app.command("init")(init.init)
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.add_typer(models.app, name="models")
+app.add_typer(clients.app, name="clients")
+app.add_typer(keys.app, name="keys")
+app.add_typer(watermark.app, name="watermark")
+app.add_typer(audit.app, name="audit")
+app.add_typer(report.app, name="report")
+
+
+def main() -> None:
+    """Run one command; every known failure is one line on standard error and its exit code."""
+    try:
+        app()
+    except KNOWN as error:
+        click.echo(f"sealgate: {error}", err=True)
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(USAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""`sealgate models`: parameters in, sealed; nothing of them out but their manifest.
+
+An import reads a GGUF file and writes ciphertext; its plaintext passes through memory alone.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.errors import FAILED
+from gateway.cli.output import HomeOption, JsonOption, note, print_json, print_lines, print_table
+from gateway.cli.session import Session, opened
+from gateway.errors import FileUnwritable
+from gateway.models.fetch import SOURCES, fetch
+from gateway.models.importing import TOKENIZER, ImportedModel, import_gguf
+from gateway.models.tokenizer import Tokenizer
+from gateway.sealing import reseal
+from privacy import sealed
+from privacy.errors import SealBroken, SealMissing
+from privacy.sealed import CIPHER, SealedModel
+
+SIGNATURE = "Ed25519 and ML-DSA-65"
+
+app = typer.Typer(help="Models: fetch, import, seal, verify, list, inspect.", no_args_is_help=True)
+ModelArgument = Annotated[str, typer.Argument(help="As `sealgate models list` shows it.")]
+
+
+@app.command("fetch")
+def fetch_named(
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(SOURCES)}.")],
+    *,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a reference model, its digest pinned, and seal it. The fetched file is removed."""
+    with opened(home) as session:
+        model = fetch_and_seal(session, name)
+    _print_sealed(model, as_json=as_json)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="GGUF file.")],
+    *,
+    model_id: Annotated[
+        str | None, typer.Option("--id", help="Name to serve it under; from the file's if absent.")
+    ] = None,
+    remove_source: Annotated[
+        bool, typer.Option("--remove-source", help="Delete the file once the seal verified.")
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Import a GGUF model and seal it."""
+    with opened(home) as session:
+        model = _seal(session, import_gguf(file, model_id=model_id))
+        if remove_source:
+            sealed.verify(model.path, keyring=session.keyring)
+            _remove(file)
+    _print_sealed(model, as_json=as_json)
+
+
+@app.command("seal")
+def seal_again(
+    model_id: ModelArgument, *, home: HomeOption = None, as_json: JsonOption = False
+) -> None:
+    """Seal a model again under a fresh key. Copies of the earlier file no longer load."""
+    with opened(home) as session:
+        model = reseal(_container(session, model_id), keyring=session.keyring)
+        _record(session, "model.sealed", model)
+    _print_sealed(model, as_json=as_json)
+
+
+@app.command()
+def verify(
+    model_id: ModelArgument, *, home: HomeOption = None, as_json: JsonOption = False
+) -> None:
+    """Check a sealed model: signatures, messages, digests. Exit code 1 if broken."""
+    with opened(home) as session:
+        model = sealed.verify(_container(session, model_id), keyring=session.keyring)
+        _record(session, "model.verified", model)
+    if as_json:
+        print_json(_shown(model) | {"verified": True})
+    else:
+        print_lines(f"{model.model_id} holds: {model.model_digest}, generation {model.generation}.")
+
+
+@app.command("list")
+def list_all(*, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the sealed models. Exit code 1 if one's manifest does not hold."""
+    with opened(home) as session:
+        rows = [_row(session, model_id) for model_id in session.home.model_ids()]
+    if as_json:
+        print_json(rows)
+    else:
+        columns = ("id", "state", "generation", "digest")
+        print_table(columns, [[str(row[column]) for column in columns] for row in rows])
+    if any(row["state"] != "sealed" for row in rows):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def inspect(
+    model_id: ModelArgument, *, home: HomeOption = None, as_json: JsonOption = False
+) -> None:
+    """Print a sealed model's manifest: what it is and how it is sealed."""
+    with opened(home) as session:
+        manifest = _manifest(session, model_id)
+    if as_json:
+        print_json(manifest)
+        return
+    config = manifest["config"]
+    print_lines(
+        f"{'id':<16}{manifest['model_id']}",
+        f"{'digest':<16}{manifest['model_digest']}",
+        f"{'generation':<16}{manifest['generation']}",
+        f"{'cipher':<16}{CIPHER}",
+        f"{'signatures':<16}{SIGNATURE}",
+        f"{'tensors':<16}{len(manifest['tensors'])}",
+        *(f"{name:<16}{value}" for name, value in config.items()),
+    )
+
+
+def fetch_and_seal(session: Session, name: str) -> SealedModel:
+    """Fetch a reference model, seal it under its own name, and leave no plaintext behind.
+
+    Raises:
+        ModelError: It cannot be fetched, or is not what was pinned.
+        PrivacyError: It cannot be sealed.
+    """
+    with tempfile.TemporaryDirectory(dir=session.home.path, prefix=".fetch-") as scratch:
+        imported = import_gguf(fetch(name, into=Path(scratch)), model_id=name)
+    return _seal(session, imported)
+
+
+def manifests(session: Session) -> Iterator[dict[str, Any]]:
+    """Yield the authenticated manifest of each sealed model.
+
+    Raises:
+        SealBroken: One does not hold.
+    """
+    for model_id in session.home.model_ids():
+        yield _manifest(session, model_id)
+
+
+def tokenizers(session: Session) -> dict[str, Tokenizer]:
+    """Return each sealed model's tokeniser, by model id.
+
+    Raises:
+        SealBroken: One does not hold.
+    """
+    found = {}
+    for model_id in session.home.model_ids():
+        path = _container(session, model_id)
+        with sealed.opened(path, keyring=session.keyring, model_id=model_id) as reader:
+            found[model_id] = Tokenizer(reader.asset(TOKENIZER))
+    return found
+
+
+def _seal(session: Session, imported: ImportedModel) -> SealedModel:
+    model = sealed.seal(
+        session.home.container(imported.model_id),
+        keyring=session.keyring,
+        model_id=imported.model_id,
+        config=imported.config,
+        graph=imported.graph,
+        tensors=imported.tensors,
+        assets=imported.assets,
+    )
+    _record(session, "model.sealed", model)
+    return model
+
+
+def _record(session: Session, operation: str, model: SealedModel) -> None:
+    session.record(
+        operation,
+        {
+            "model_id": model.model_id,
+            "model_digest": model.model_digest,
+            "generation": model.generation,
+            "cipher": CIPHER,
+            "sealed": True,
+        },
+    )
+
+
+def _container(session: Session, model_id: str) -> Path:
+    return sealed.container(session.home.models, model_id)
+
+
+def _manifest(session: Session, model_id: str) -> dict[str, Any]:
+    path = _container(session, model_id)
+    with sealed.opened(path, keyring=session.keyring, model_id=model_id) as reader:
+        return reader.manifest
+
+
+def _row(session: Session, model_id: str) -> dict[str, Any]:
+    try:
+        manifest = _manifest(session, model_id)
+    except (SealBroken, SealMissing) as error:
+        return {"id": model_id, "state": str(error), "generation": None, "digest": None}
+    return {
+        "id": model_id,
+        "state": "sealed",
+        "generation": manifest["generation"],
+        "digest": manifest["model_digest"],
+    }
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink()
+    except OSError as error:
+        raise FileUnwritable(
+            f"The model is sealed, but {file} cannot be removed: {error.strerror}. Remove it."
+        ) from None
+    note(f"Removed {file}. Its blocks may outlive it on the disk: only encrypted disks forget.")
+
+
+def _print_sealed(model: SealedModel, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_shown(model))
+    else:
+        print_lines(
+            f"Sealed {model.model_id}, generation {model.generation}: {model.path}",
+            model.model_digest,
+        )
+
+
+def _shown(model: SealedModel) -> dict[str, Any]:
+    return {
+        "model_id": model.model_id,
+        "model_digest": model.model_digest,
+        "generation": model.generation,
+        "cipher": CIPHER,
+        "path": str(model.path),
+        "size_bytes": model.size_bytes,
+    }

@@ -1,0 +1,69 @@
+"""What a command reads and prints: text for people, one JSON value with `--json`."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway.errors import FileUnreadable, FileUnwritable
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="Directory with all state.", envvar="SEALGATE_HOME"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def print_json(data: Any) -> None:
+    """Print one JSON value on standard output."""
+    typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+def print_lines(*lines: str) -> None:
+    """Print plain lines, unwrapped, so that they can be copied and cut."""
+    for line in lines:
+        typer.echo(line)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table as wide as the terminal."""
+    table = Table(*columns, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def note(message: str) -> None:
+    """Tell a person what goes on, on standard error."""
+    typer.echo(message, err=True)
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes, or standard input's for `-`.
+
+    Raises:
+        FileUnreadable: It cannot be read.
+    """
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileUnreadable(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file.
+
+    Raises:
+        FileUnwritable: It cannot be written.
+    """
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise FileUnwritable(f"{path} cannot be written: {error.strerror}.") from None

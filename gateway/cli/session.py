@@ -1,0 +1,127 @@
+"""An operator's session at a home: keyring unlocked, log open, every deed recorded.
+
+It works beside a serving gateway: both write the one log, each in whole transactions. It never
+recovers open intents, since a gateway may be answering them at this moment.
+"""
+
+import os
+import pwd
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from audit.sequencer import Sequencer
+from audit.store import open_log
+from gateway import home as homes
+from gateway import logbook, ocsf
+from gateway.custody import custodian, secret
+from gateway.home import Home
+from gateway.identity import PEPPER, Credentials
+from gateway.settings import Settings, load
+from privacy.keyring import Keyring
+
+# A person waits here, not a request: a slow disk gets time.
+RECORD_LIMIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the commands work with."""
+
+    settings: Settings
+    home: Home
+    keyring: Keyring
+    engine: sa.Engine
+    sequencer: Sequencer
+
+    def credentials(self) -> Credentials:
+        """Return the table of API credentials."""
+        return Credentials(self.engine, pepper=self.keyring.derive(*PEPPER))
+
+    def record(self, operation: str, detail: Mapping[str, Any]) -> None:
+        """Record a deed of the operator; it is durable on return.
+
+        Raises:
+            LogUnavailable: It is not.
+        """
+        self._submit(
+            logbook.system(
+                operation,
+                uid=f"sys_{secrets.token_hex(12)}",
+                now=datetime.now(UTC),
+                actor=operator(),
+                detail=detail,
+            )
+        )
+
+    def record_access(self, operation: str, detail: Mapping[str, Any]) -> None:
+        """Record that the operator asked about others; it is durable on return.
+
+        Raises:
+            LogUnavailable: It is not, and the answer must not be shown.
+        """
+        self._submit(
+            logbook.access(
+                operation,
+                request_id=f"acc_{secrets.token_hex(12)}",
+                actor=operator(),
+                tenant=logbook.SYSTEM_TENANT,
+                detail=detail,
+                source_ip=None,
+                now=datetime.now(UTC),
+            )
+        )
+
+    def _submit(self, event: Mapping[str, Any]) -> None:
+        self.sequencer.submit(event).result(RECORD_LIMIT_S)
+
+
+@contextmanager
+def opened(home: Path | None) -> Iterator[Session]:
+    """Unlock the home's keyring and open its log.
+
+    Raises:
+        HomeMissing, HomeUnusable, SettingsInvalid: The home is not ready.
+        PrivacyError: The keyring does not open.
+        AuditError: The log does not open or contradicts itself.
+    """
+    settings = load(home=home)
+    place = homes.existing(settings.home)
+    with working(settings, place, Keyring.unlock(place.keyring, custodian(secret(settings)))) as it:
+        yield it
+
+
+@contextmanager
+def working(settings: Settings, home: Home, keyring: Keyring) -> Iterator[Session]:
+    """Open the log of a home whose keyring is open already."""
+    engine = open_log(home.database)
+    try:
+        sequencer = Sequencer(
+            engine,
+            origin=settings.origin,
+            public_key=keyring.public_key("checkpoint"),
+            sign=lambda message: keyring.sign("checkpoint", message),
+        )
+        try:
+            sequencer.start()
+            yield Session(settings, home, keyring, engine, sequencer)
+        finally:
+            sequencer.close()
+    finally:
+        engine.dispose()
+
+
+def operator() -> ocsf.Actor:
+    """Return who runs this command: the account, not a name that the environment claims."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = f"uid {uid}"
+    return ocsf.operator(name)
