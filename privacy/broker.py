@@ -1,0 +1,248 @@
+"""The key broker: a keyring and sealed models behind one socket, and the client of it.
+
+The broker's process is the only one that holds an unlocked keyring while a gateway serves. It
+answers one call at a time, signs no seals, and ends when its peer closes.
+"""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from privacy import calls, errors, sealed
+from privacy.calls import Answer, AnyCall, KeyCall, SealCall
+from privacy.delivery import deliver
+from privacy.errors import BrokerGone, FrameInvalid, KeyUnknown, PrivacyError
+from privacy.frames import (
+    ANSWER_TAIL_LIMIT_BYTES,
+    CALL_TAIL_LIMIT_BYTES,
+    HEAD_LIMIT_BYTES,
+    Frame,
+    receive_frame,
+    send_frame,
+)
+from privacy.keyring import Keyring
+from privacy.reader import SealedReader
+
+SIGNERS = ("checkpoint", "report")
+
+
+def serve(connection: socket.socket, *, keyring: Keyring, models: Path) -> None:
+    """Answer calls until the peer closes. models: where `MODEL_ID.sealed` files lie.
+
+    Raises:
+        FrameInvalid: The peer does not speak this protocol.
+    """
+    with ExitStack() as stack:
+        broker = _Broker(keyring, models, stack)
+        while (frame := _next(connection)) is not None:
+            try:
+                answer, tail = broker.answer(frame)
+            finally:
+                if frame.descriptor is not None:
+                    os.close(frame.descriptor)
+            try:
+                send_frame(connection, msgspec.json.encode(answer), tail=tail)
+            except (BrokenPipeError, ConnectionResetError):
+                return
+
+
+class BrokerClient:
+    """The keyring and the sealed models of the broker at the other end. Safe between threads."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def derive(self, purpose: str, *context: bytes, epoch: int | None = None) -> bytes:
+        """Derive a 32-byte key, as Keyring.derive.
+
+        Raises:
+            KeyUnknown: No such purpose or epoch.
+            BrokerGone: The broker does not answer, here and below.
+        """
+        return self._call(calls.Derive(purpose, list(context), epoch))[1]
+
+    def active_epoch(self, purpose: str) -> int:
+        """Return the epoch that new keys of `purpose` belong to."""
+        value = self._call(calls.ActiveEpoch(purpose))[0].value
+        if value is None:
+            raise FrameInvalid("The key broker answered without a number. Start the gateway again.")
+        return value
+
+    def public_key(self, name: str) -> bytes:
+        """Return a raw Ed25519 public key, 32 bytes."""
+        return self._call(calls.PublicKey(name))[1]
+
+    def sign(self, name: str, message: bytes) -> bytes:
+        """Sign as `checkpoint` or `report` with Ed25519, 64 bytes.
+
+        Raises:
+            KeyUnknown: Another name, `seal` among them: the broker seals nothing.
+        """
+        return self._call(calls.Sign(name), tail=message)[1]
+
+    def manifest(self, model_id: str) -> dict[str, Any]:
+        """Open a sealed model anew, its signatures verified, and return its manifest.
+
+        Raises:
+            SealMissing, SealBroken: The file is not there, or not what was sealed.
+        """
+        manifest: dict[str, Any] = json.loads(self._call(calls.ShowManifest(model_id))[1])
+        return manifest
+
+    def asset(self, model_id: str, name: str) -> bytes:
+        """Return an asset of the sealed model that `manifest` opened last.
+
+        Raises:
+            AssetUnknown: It has none of that name.
+            SealMissing, SealBroken: The file is not there, or not what was sealed.
+        """
+        return self._call(calls.ReadAsset(model_id, name))[1]
+
+    def send_weights(self, model_id: str, destination: socket.socket) -> None:
+        """Have the broker send the image of the model that `manifest` opened last.
+
+        destination: a connected stream socket; it stays open here.
+
+        Raises:
+            SealMissing, SealBroken: The file is not there, or not what was sealed.
+            WeightsUndelivered: The receiver left or did not read in time.
+        """
+        self._call(calls.SendWeights(model_id), descriptors=[destination.fileno()])
+
+    def _call(
+        self, call: AnyCall, *, tail: bytes = b"", descriptors: Sequence[int] = ()
+    ) -> tuple[Answer, bytes]:
+        head = msgspec.json.encode(call)
+        if len(head) > HEAD_LIMIT_BYTES or len(tail) > CALL_TAIL_LIMIT_BYTES:
+            raise FrameInvalid("The call is longer than 1 MiB. Sign or derive from a digest.")
+        with self._lock:
+            frame = self._exchange(head, tail, descriptors)
+        answer = msgspec.json.decode(frame.head, type=Answer)
+        if answer.error is not None:
+            raise _told(answer)
+        return answer, frame.tail
+
+    def _exchange(self, head: bytes, tail: bytes, descriptors: Sequence[int]) -> Frame:
+        try:
+            send_frame(self._connection, head, tail=tail, descriptors=descriptors)
+            frame = receive_frame(self._connection, tail_limit_bytes=ANSWER_TAIL_LIMIT_BYTES)
+        except (OSError, FrameInvalid):
+            frame = None
+        except BaseException:
+            # Half an exchange is under way: no later call may take its rest for an answer.
+            self._connection.close()
+            raise
+        if frame is None:
+            self._connection.close()
+            raise BrokerGone("The key broker does not answer. Start the gateway again.")
+        return frame
+
+
+class _Broker:
+    """What a broker remembers between calls: the sealed files it has open."""
+
+    def __init__(self, keyring: Keyring, models: Path, stack: ExitStack) -> None:
+        self._keyring = keyring
+        self._models = models
+        self._readers: dict[str, SealedReader] = {}
+        stack.callback(self._close)
+
+    def answer(self, frame: Frame) -> tuple[Answer, bytes]:
+        """Do one call. What fails becomes an answer; only a broken protocol is raised."""
+        try:
+            call = msgspec.json.decode(frame.head, type=AnyCall)
+        except msgspec.MsgspecError:
+            raise FrameInvalid("A call breaks its format. Start the gateway again.") from None
+        try:
+            return self._do(call, frame)
+        except PrivacyError as error:
+            return Answer(error=type(error).__name__, message=str(error)), b""
+        except (OSError, MemoryError) as error:
+            # The class is all that leaves: a message of the system may quote anything.
+            kind = type(error).__name__
+            told = f"The key broker failed ({kind}). Look at the machine's memory and disk."
+            return Answer(error=PrivacyError.__name__, message=told), b""
+
+    def _do(self, call: AnyCall, frame: Frame) -> tuple[Answer, bytes]:
+        if isinstance(call, SealCall):
+            return Answer(), self._from_seal(call, frame)
+        return self._from_keyring(call, frame)
+
+    def _from_keyring(self, call: KeyCall, frame: Frame) -> tuple[Answer, bytes]:
+        match call:
+            case calls.Derive(purpose, context, epoch):
+                return Answer(), self._keyring.derive(purpose, *context, epoch=epoch)
+            case calls.ActiveEpoch(purpose):
+                return Answer(value=self._keyring.active_epoch(purpose)), b""
+            case calls.PublicKey(name):
+                return Answer(), self._keyring.public_key(name)
+            case calls.Sign(name):
+                return Answer(), self._sign(name, frame.tail)
+
+    def _from_seal(self, call: SealCall, frame: Frame) -> bytes:
+        match call:
+            case calls.ShowManifest(model_id):
+                return json.dumps(self._reopened(model_id).manifest).encode()
+            case calls.ReadAsset(model_id, name):
+                return self._reader(model_id).asset(name)
+            case calls.SendWeights(model_id):
+                self._send_weights(model_id, frame)
+                return b""
+
+    def _sign(self, name: str, message: bytes) -> bytes:
+        if name not in SIGNERS:
+            raise KeyUnknown(f"The key broker signs nothing as that. Name {' or '.join(SIGNERS)}.")
+        return self._keyring.sign(name, message)
+
+    def _send_weights(self, model_id: str, frame: Frame) -> None:
+        if frame.descriptor is None:
+            raise FrameInvalid("The call came without its socket. Start the gateway again.")
+        reader = self._reader(model_id)
+        image = reader.load()
+        try:
+            destination = socket.socket(fileno=frame.descriptor)
+            try:
+                deliver(destination, manifest=reader.manifest, descriptor=image)
+            finally:
+                # Whoever received the frame closes its descriptor.
+                destination.detach()
+        finally:
+            os.close(image)
+
+    def _reader(self, model_id: str) -> SealedReader:
+        return self._readers.get(model_id) or self._reopened(model_id)
+
+    def _reopened(self, model_id: str) -> SealedReader:
+        path = sealed.container(self._models, model_id)
+        reader = sealed.opened(path, keyring=self._keyring, model_id=model_id)
+        earlier = self._readers.get(model_id)
+        self._readers[model_id] = reader
+        if earlier is not None:
+            earlier.close()
+        return reader
+
+    def _close(self) -> None:
+        for reader in self._readers.values():
+            reader.close()
+
+
+def _next(connection: socket.socket) -> Frame | None:
+    try:
+        return receive_frame(connection, tail_limit_bytes=CALL_TAIL_LIMIT_BYTES)
+    except ConnectionResetError:
+        return None
+
+
+def _told(answer: Answer) -> PrivacyError:
+    kind = getattr(errors, str(answer.error), None)
+    if isinstance(kind, type) and issubclass(kind, PrivacyError):
+        return kind(answer.message)
+    return PrivacyError(answer.message)

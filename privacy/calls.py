@@ -1,0 +1,68 @@
+"""Calls to the key broker and its answers, as they stand in a frame's head.
+
+See docs/formats/broker-v1.md.
+"""
+
+import msgspec
+
+
+class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="call"):
+    """What every call is."""
+
+
+class Derive(Call, frozen=True, tag="derive"):
+    """Keyring.derive."""
+
+    purpose: str
+    context: list[bytes]
+    epoch: int | None
+
+
+class ActiveEpoch(Call, frozen=True, tag="active_epoch"):
+    """Keyring.active_epoch."""
+
+    purpose: str
+
+
+class PublicKey(Call, frozen=True, tag="public_key"):
+    """Keyring.public_key."""
+
+    name: str
+
+
+class Sign(Call, frozen=True, tag="sign"):
+    """Keyring.sign, of the frame's tail."""
+
+    name: str
+
+
+class ShowManifest(Call, frozen=True, tag="manifest"):
+    """A sealed model's manifest."""
+
+    model_id: str
+
+
+class ReadAsset(Call, frozen=True, tag="asset"):
+    """A sealed model's asset."""
+
+    model_id: str
+    name: str
+
+
+class SendWeights(Call, frozen=True, tag="send_weights"):
+    """A sealed model's image, to the socket that came with the frame."""
+
+    model_id: str
+
+
+KeyCall = Derive | ActiveEpoch | PublicKey | Sign
+SealCall = ShowManifest | ReadAsset | SendWeights
+AnyCall = KeyCall | SealCall
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """An answer's head. error: a class of privacy.errors."""
+
+    value: int | None = None
+    error: str | None = None
+    message: str = ""
