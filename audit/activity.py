@@ -90,9 +90,10 @@ class Api(Struct):
 
 
 class SourceEndpoint(Struct):
-    """Where the request came from."""
+    """Where the request came from; a local act has a name and no address."""
 
     ip: Text | None = None
+    name: Text | None = None
 
 
 class Model(Struct):

@@ -21,6 +21,8 @@ KEY_BYTES = 32
 KEY_ID_BYTES = 4
 NOTE_LIMIT_BYTES = 65_536
 SIZE_PATTERN = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+# Control characters other than newline.
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 # What a key name may be (C2SP signed-note): no space of any kind, no plus sign.
 NAME_PATTERN = re.compile(r"[^\s+]+")
 
@@ -109,8 +111,8 @@ def verify(note: str, *, origin: str, public_key: bytes) -> Checkpoint:
 
 def _parts(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
     """Split a note at its last empty line into its text and its signature lines."""
-    if len(note) > NOTE_LIMIT_BYTES or any(c < " " and c != "\n" for c in note):
-        raise CheckpointInvalid("The note is too long or holds control characters.")
+    if not isinstance(note, str) or len(note) > NOTE_LIMIT_BYTES or CONTROL.search(note):
+        raise CheckpointInvalid("The note is no text, too long, or holds control characters.")
     body, separator, lines = note.rpartition("\n\n")
     if not separator or not lines.endswith("\n"):
         raise CheckpointInvalid("The note has no signature.")

@@ -114,10 +114,14 @@ def told() -> Iterator[None]:
     try:
         yield
     except sa.exc.DatabaseError as error:
-        # "malformed" and "not a database" have no class of their own in sqlite3.
-        if type(error.orig) is sqlite3.DatabaseError:
+        # "malformed" and "not a database" have no class of their own in sqlite3, and text that
+        # is no UTF-8 has no SQLite error code.
+        damaged = type(error.orig) is sqlite3.DatabaseError
+        if damaged or not hasattr(error.orig, "sqlite_errorcode"):
             raise LogTampered(f"The log's database is damaged: {error.orig}.") from error
         raise LogUnavailable(f"The log cannot be used: {error.orig}.") from error
+    except UnicodeDecodeError as error:
+        raise LogTampered("The log's database is damaged: its text is no UTF-8.") from error
     except sa.exc.SQLAlchemyError as error:
         raise LogUnavailable(f"The log cannot be used: {error}.") from error
 
@@ -134,9 +138,12 @@ def _engine(path: Path, busy_limit_s: float) -> sa.Engine:
         connection = sqlite3.connect(
             location, uri=True, timeout=busy_limit_s, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA trusted_schema=OFF")
+        try:
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF"):
+                connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     url = sa.URL.create("sqlite", database=str(path.absolute()))
