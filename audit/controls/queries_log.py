@@ -21,8 +21,8 @@ def audit_controls(records: Records) -> Finding:
             "choice_records",
             "broken_choices",
         )
-    if not read["in_period"]:
-        return no_data("The log holds no entry of the period.", "entries_read")
+    if not {each["phase"] for each in records.rows("events_by_phase")} - {"system"}:
+        return no_data("The log holds no request of the period.", "events_by_phase")
     if read["entries"] < log.size:
         return share_evidenced(
             f"Only {read['entries']:,} of {log.size:,} entries were at hand; those are in order.",

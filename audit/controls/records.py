@@ -24,6 +24,9 @@ GIVEN = {
     "system_facts": "Given by the gateway when the report was made; not part of the log.",
 }
 
+# RFC 8785, section 3.2.2.3, after IEEE 754: integers below this are the same everywhere.
+EXACT = 2**53
+
 Event = Mapping[str, Any]
 
 
@@ -87,7 +90,7 @@ def opened(
         facts: the system's state.
 
     Raises:
-        EventMalformed: an entry without index, time or phase, with a float, or given twice.
+        EventMalformed: an entry without time or phase, with an inexact number, or given twice.
     """
     with closing(sqlite3.connect("")) as connection:
         connection.execute("CREATE TABLE leaf (idx INTEGER PRIMARY KEY, body TEXT NOT NULL)")
@@ -116,16 +119,19 @@ def _check(index: int, event: Event) -> None:
         raise EventMalformed(f"entry {index} has no time in milliseconds")
     if not isinstance(phase, str):
         raise EventMalformed(f"entry {index} has no phase")
-    if _has_float(event):
-        raise EventMalformed(f"entry {index} holds a float, whose print depends on the machine")
+    if _is_inexact(event):
+        raise EventMalformed(
+            f"entry {index} holds a number that is no integer below 2^53, which not every reader "
+            "of JSON keeps exact"
+        )
 
 
-def _has_float(value: object) -> bool:
+def _is_inexact(value: object) -> bool:
     if isinstance(value, Mapping):
-        return any(map(_has_float, value.values()))
+        return any(map(_is_inexact, value.values()))
     if isinstance(value, list | tuple):
-        return any(map(_has_float, value))
-    return isinstance(value, float)
+        return any(map(_is_inexact, value))
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) >= EXACT)
 
 
 def _refuse(value: object) -> object:

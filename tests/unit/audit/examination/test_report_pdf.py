@@ -1,0 +1,210 @@
+"""The report as a reader sees it: complete, numbered, reproducible, and never markup."""
+
+import io
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pypdf
+import pytest
+import rfc8785
+
+from audit.controls.catalogue import load
+from audit.controls.errors import FrameworkUnknown
+from audit.controls.records import GIVEN, STATEMENTS
+from audit.controls.scope import Period
+from audit.controls.verdicts import Figure, Verdict
+from audit.report.charts import Series, draw_daily
+from audit.report.generate import generate_report
+from audit.report.typography import ANSWERED, printable
+
+HOSTILE = "<b>x</b>&amp;&"
+FORMAT_PAGE = Path(__file__).parents[4] / "docs" / "formats" / "report-v1.md"
+
+
+def _pages(pdf):
+    return [page.extract_text() for page in pypdf.PdfReader(io.BytesIO(pdf)).pages]
+
+
+def _text(pdf):
+    return "\n".join(_pages(pdf))
+
+
+def _squeezed(text):
+    return re.sub(r"\s+", "", text)
+
+
+def test_pdf_names_every_control_every_verdict_and_the_root(report, good_log):
+    text = _text(report(good_log).pdf)
+    assert good_log.state.root_hex in text
+    for control in load("hipaa").controls:
+        assert control.id in text
+    for verdict in Verdict:
+        assert verdict.value in text
+
+
+def test_every_page_has_its_number_and_the_total(report, good_log):
+    pages = _pages(report(good_log).pdf)
+    for number, text in enumerate(pages, 1):
+        assert f"page {number} of {len(pages)}" in text
+
+
+def test_every_bookmark_leads_to_the_page_of_its_heading(report, good_log):
+    reader = pypdf.PdfReader(io.BytesIO(report(good_log).pdf))
+    assert len(reader.outline) == 14
+    for each in reader.outline:
+        page = reader.pages[reader.get_destination_page_number(each)]
+        assert each.title in page.extract_text()
+
+
+def test_same_arguments_give_the_same_bytes(report, good_log):
+    first, second = report(good_log), report(good_log)
+    assert first.pdf == second.pdf
+    assert rfc8785.dumps(first.summary) == rfc8785.dumps(second.summary)
+
+
+def test_log_state_and_checkpoint_are_printed(report, good_log):
+    text = _text(report(good_log).pdf)
+    assert "unanchored" in text
+    for line in good_log.state.checkpoint_note.split():
+        assert line in text
+    anchored = _text(report(good_log, state=replace(good_log.state, anchored=True)).pdf)
+    assert "unanchored" not in anchored
+
+
+def test_failure_is_told_in_the_summary(report, good_log):
+    good_log.answer({"uid": "anonymous", "name": "anonymous", "type": "anonymous"})
+    pages = _pages(report(good_log).pdf)
+    told = next(page for page in pages if "Contradicted by the records" in page)
+    assert "164.312(d) Person or entity authentication" in told
+
+
+def test_every_digest_is_printed(report, good_log):
+    made = report(good_log)
+    text = _text(made.pdf)
+    for figure in made.summary["figures"].values():
+        assert figure["sha256"] in text
+
+
+def test_digests_of_the_summary_recompute_after_a_round_trip(report, good_log):
+    summary = json.loads(json.dumps(report(good_log).summary))
+    assert set(summary["figures"]) == {*STATEMENTS, *GIVEN}
+    for name, figure in summary["figures"].items():
+        assert Figure(name, figure["query"], figure["data"]).sha256 == figure["sha256"]
+
+
+def test_summary_agrees_with_itself(report, good_log):
+    summary = report(good_log).summary
+    assert len(summary["verdicts"]) == 51
+    verdicts = list(summary["verdicts"].values())
+    assert summary["counts"] == {each.value: verdicts.count(each.value) for each in Verdict}
+    for control, finding in summary["findings"].items():
+        assert finding["verdict"] == summary["verdicts"][control]
+        assert set(finding["figures"]) <= set(summary["figures"])
+    assert summary["log"]["root"] == good_log.state.root_hex
+    assert summary["log"]["checkpoint"] == good_log.state.checkpoint_note
+    assert summary["period"] == {"start": "2026-11-01T00:00:00Z", "end": "2026-12-01T00:00:00Z"}
+
+
+def test_empty_log_makes_a_report_that_passes_nothing(report, empty_log):
+    made = report(empty_log)
+    assert made.summary["counts"]["PASS"] == made.summary["counts"]["PARTIAL"] == 0
+    assert "No answer was completed in the period" in _text(made.pdf)
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        (HOSTILE, HOSTILE),
+        ("<para>", "<para>"),
+        ('<img src="file:///etc/passwd"/>', '<img src="file:///etc/passwd"/>'),
+        ("<font color", "<font color"),
+        ("放射科", "[U+653E][U+5C04][U+79D1]"),
+        ("tab\tbell\a", "tab[U+0009]bell[U+0007]"),
+        ("Überweisung", "Überweisung"),
+        ("a" * 5000, "a" * 20),
+        ("\N{RIGHT-TO-LEFT OVERRIDE}evil", "[U+202E]evil"),
+    ],
+)
+def test_name_is_printed_as_text(report, good_log, name, printed):
+    client = good_log.client(name, "cred_odd")
+    good_log.answer(client)
+    assert _squeezed(printed) in _squeezed(_text(report(good_log).pdf))
+
+
+def test_every_text_from_outside_is_printed_as_text(report, good_log):
+    good_log.denied(HOSTILE)
+    outcome = good_log.answer(good_log.client(HOSTILE, HOSTILE), mark=HOSTILE)
+    outcome["sealgate"]["model"].update(id=HOSTILE, digest=HOSTILE)
+    outcome["sealgate"].update(tier=HOSTILE, ending="completed")
+    outcome["sealgate"]["choices"][0]["sandbox"] = {HOSTILE: HOSTILE}
+    good_log.system("key.created", name=HOSTILE, epoch=HOSTILE)
+    good_log.system(f"credential.{HOSTILE}")
+    good_log.system("gateway.start", tls=HOSTILE, host=HOSTILE)
+    good_log.system("model.sealed", model_id=HOSTILE, model_digest=HOSTILE, cipher=HOSTILE)
+    state = replace(good_log.state, origin=HOSTILE, problem=HOSTILE, checkpoint_note=HOSTILE)
+    system = {
+        "keys": [{"name": HOSTILE, "created": HOSTILE, "state": HOSTILE}],
+        "models": [{"id": HOSTILE, "digest": HOSTILE, "cipher": HOSTILE, "signature": HOSTILE}],
+        "host": HOSTILE,
+    }
+    text = _text(report(good_log, state=state, system=system).pdf)
+    assert text.count("<b>x</b>") > 12
+
+
+def test_only_names_of_credentials_are_personal(report, good_log):
+    operator = {"uid": "operator", "name": "m.muster", "type": "operator"}
+    good_log.access(operator, "audit.verify")
+    made = report(good_log)
+    everything = _text(made.pdf) + json.dumps(made.summary)
+    assert "triage" in everything
+    for secret in ("m.muster", "192.0.2.7", "cd" * 32):
+        assert secret not in everything
+
+
+def test_year_of_many_answers_is_printed(report, empty_log):
+    clients = [empty_log.client(f"client {at}", f"cred_{at:04}") for at in range(40)]
+    for at in range(1000):
+        empty_log.at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=8 * at)
+        empty_log.answer(clients[at % 40], latency_ms=at * 40)
+    year = Period(datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+    text = _text(report(empty_log, period=year).pdf)
+    assert "15 more are not" in text
+    assert "12 days (UTC), by first day" in text
+
+
+def test_long_period_is_grouped_without_losing_a_count():
+    days = [date(2026, 1, 1) + timedelta(days=at) for at in range(365)]
+    drawing = draw_daily(days, [Series("answered", ANSWERED, (1,) * 365)], unit="requests")
+    chart = next(each for each in drawing.contents if hasattr(each, "data"))
+    assert len(chart.data[0]) <= 31
+    assert sum(chart.data[0]) == 365
+
+
+def test_printable_keeps_letters_and_names_what_it_cannot_show():
+    assert printable("Zoë\n—") == "Zoë\n—"
+    assert printable("\x1b[31m") == "[U+001B][31m"
+
+
+def test_unknown_framework_makes_no_report(good_log, period):
+    with pytest.raises(FrameworkUnknown):
+        generate_report(
+            framework="iso",
+            start=period.start,
+            end=period.end,
+            events=good_log.events,
+            log=good_log.state,
+            system={},
+            now=period.end,
+            version="0",
+        )
+
+
+def test_format_page_lists_every_figure_verdict_and_key(report, good_log):
+    page = FORMAT_PAGE.read_text(encoding="utf-8")
+    summary = report(good_log).summary
+    findings = next(iter(summary["findings"].values()))
+    for name in (*STATEMENTS, *GIVEN, *Verdict, *summary, *summary["log"], *findings):
+        assert f"`{name}`" in page
