@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gateway.models import architecture, gguf, onnx_graph, vocabulary
 from gateway.models.errors import ModelError
 from gateway.models.gguf import GgufFile
+from gateway.models.onnx_graph import Graphs
 
 FORMAT = "onnx-gqa-v1"
 TOKENIZER = "tokenizer.json"
@@ -27,8 +28,8 @@ ID_LIMIT = 64
 class ImportedModel:
     """A model ready to be sealed: what the engine, the tokeniser and the chat template need.
 
-    config: plain numbers and strings (docs/formats/onnx-gqa-v1.md). graph: ONNX. tensors: the
-    graph's weights by name. assets: text files by name.
+    config: plain numbers and strings (docs/formats/onnx-gqa-v1.md). graph: the ONNX models that
+    `config["graphs"]` finds in it. tensors: their weights by name. assets: text files by name.
     """
 
     model_id: str
@@ -48,7 +49,7 @@ def import_gguf(path: Path, *, model_id: str | None = None) -> ImportedModel:
     with gguf.opened(path) as file:
         shape = architecture.read(file)
         vocab = vocabulary.read(file.metadata, size=shape.vocab_size)
-        graph = onnx_graph.build(file, shape)
+        graphs = onnx_graph.build(file, shape)
         name = str(file.metadata.get("general.name") or path.stem)
         config = {
             "format": FORMAT,
@@ -63,6 +64,7 @@ def import_gguf(path: Path, *, model_id: str | None = None) -> ImportedModel:
             "eos": list(vocab.eos),
             "bos": vocab.bos,
             "quantisation": _quantisation(file),
+            "graphs": _places(graphs),
             "source_sha256": hashlib.sha256(file.content).hexdigest(),
             "licence": _text(file.metadata, "general.license"),
         }
@@ -71,8 +73,21 @@ def import_gguf(path: Path, *, model_id: str | None = None) -> ImportedModel:
             TEMPLATE: _chat_template(file.metadata).encode(),
         }
         return ImportedModel(
-            model_id or _identifier(path.stem), config, graph.onnx, dict(graph.tensors), assets
+            model_id or _identifier(path.stem),
+            config,
+            graphs.prompt + graphs.step,
+            dict(graphs.tensors),
+            assets,
         )
+
+
+def _places(graphs: Graphs) -> dict[str, Any]:
+    """Say where each graph lies in the two joined, and which tensors it does not declare."""
+    prompt, step = len(graphs.prompt), len(graphs.step)
+    return {
+        "prompt": {"offset": 0, "length": prompt, "unused": graphs.prompt_unused},
+        "step": {"offset": prompt, "length": step, "unused": []},
+    }
 
 
 def _quantisation(file: GgufFile) -> str:

@@ -13,30 +13,42 @@ from onnx import TensorProto
 from gateway.models.architecture import Architecture
 from gateway.models.blocks import PLAIN, Blocks, plain, stacked, unpack
 from gateway.models.gguf import GgufFile
-from gateway.models.onnx_writer import OnnxWriter
+from gateway.models.onnx_writer import OnnxWriter, with_float_activations
 
 Matrix = Blocks | NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
-    """onnx: the serialised graph. tensors: its weights by name, none of them inside it."""
+class Graphs:
+    """Two ONNX models over the same weights, serialised; no weight is inside them.
 
-    onnx: bytes
+    prompt: extends keys and values by many positions. step: does so too and returns the logits
+    after the last. tensors: the weights by name. prompt_unused: those that only `step` needs.
+    """
+
+    prompt: bytes
+    step: bytes
     tensors: dict[str, NDArray[np.generic]]
+    prompt_unused: list[str]
 
 
-def build(file: GgufFile, architecture: Architecture) -> Graph:
-    """Write the graph whose `logits` are those of the last position of `input_ids`.
-
-    Inputs: input_ids int64 [1, S], seqlens_k int32 [1] (total - 1), total int32 scalar,
-    past_key_L and past_value_L float32 [1, kv heads, capacity, head size]. Outputs: logits
-    float32 [1, 1, vocabulary], present_key_L, present_value_L.
+def build(file: GgufFile, architecture: Architecture) -> Graphs:
+    """Write the graphs (docs/formats/onnx-gqa-v1.md tells their inputs and outputs).
 
     Raises:
         ModelUnsupported: A tensor has a type that is not computed here.
     """
-    return _Builder(file, architecture).build()
+    writer = _Builder(file, architecture).written()
+    caches = [f"present_{p}_{n}" for n in range(architecture.layers) for p in ("key", "value")]
+    prompt = with_float_activations(writer.model("prompt", outputs=caches))
+    step = writer.model("step", outputs=["logits", *caches])
+    needed = {tensor.name for tensor in prompt.graph.initializer}
+    return Graphs(
+        prompt.SerializeToString(deterministic=True),
+        step.SerializeToString(deterministic=True),
+        writer.weights,
+        [name for name in writer.weights if name not in needed],
+    )
 
 
 class _Builder:
@@ -45,7 +57,7 @@ class _Builder:
         self._a = architecture
         self._writer = OnnxWriter()
 
-    def build(self) -> Graph:
+    def written(self) -> OnnxWriter:
         writer = self._writer
         writer.input("input_ids", TensorProto.INT64, [1, "S"])
         writer.input("seqlens_k", TensorProto.INT32, [1])
@@ -66,8 +78,7 @@ class _Builder:
             embedding if tied else self._matrix("output"),
             "logits",
         )
-        model = writer.model(self._a.name)
-        return Graph(model.SerializeToString(deterministic=True), writer.weights)
+        return writer
 
     def _rope(self) -> None:
         """Tabulate cosine and sine of every position: float32 [context, head size / 2]."""

@@ -1,5 +1,6 @@
 """Writing an ONNX graph down: nodes, small constants inside, weights outside by name."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from gateway.models.blocks import BLOCK, Blocks
 OPSET = 21
 IR_VERSION = 10
 CONTRIB = "com.microsoft"
-# MatMulNBits may round activations to 8 bits per block of 32, as llama.cpp does.
+# MatMulNBits' `accuracy_level`: activations rounded to 8 bits per block of 32, as llama.cpp does,
+# or left as they are. The first is faster for one position, the second for many.
 INT8_ACTIVATIONS = 4
+FLOAT_ACTIVATIONS = 1
 
 
 class OnnxWriter:
@@ -106,15 +109,44 @@ class OnnxWriter:
             self.node("MatMul", [x, self.weight(f"ones{count}", ones)], [sums])
         return sums
 
-    def model(self, name: str) -> ModelProto:
-        """Close the graph."""
+    def model(self, name: str, *, outputs: Collection[str]) -> ModelProto:
+        """Close the graph over what these outputs need."""
+        nodes, used = _needed(self._nodes, outputs)
         graph: GraphProto = helper.make_graph(
-            self._nodes, name, self._inputs, self._outputs, list(self._initializers.values())
+            nodes,
+            name,
+            [value for value in self._inputs if value.name in used],
+            [value for value in self._outputs if value.name in outputs],
+            [tensor for key, tensor in self._initializers.items() if key in used],
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
         return helper.make_model(
             graph, producer_name="sealgate", opset_imports=opsets, ir_version=IR_VERSION
         )
+
+
+def with_float_activations(model: ModelProto) -> ModelProto:
+    """Return a copy whose 4-bit products leave activations unrounded.
+
+    The runtime has no such kernel for 8 bits.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for node in copy.graph.node:
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type == "MatMulNBits" and attributes["bits"].i == 4:  # noqa: PLR2004
+            attributes["accuracy_level"].i = FLOAT_ACTIVATIONS
+    return copy
+
+
+def _needed(nodes: list[NodeProto], outputs: Collection[str]) -> tuple[list[NodeProto], set[str]]:
+    """Walk back from the outputs; return the nodes on the way, in order, and every value used."""
+    used, kept = set(outputs), []
+    for node in reversed(nodes):
+        if not used.isdisjoint(node.output):
+            kept.append(node)
+            used.update(node.input)
+    return kept[::-1], used
 
 
 def _external(name: str, value: NDArray[Any]) -> TensorProto:

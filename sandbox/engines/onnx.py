@@ -6,6 +6,7 @@ memory and nothing else: no file, no thread, no clock it would have to ask for.
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 # Longer prompts go through in pieces: attention's workspace grows with the piece.
 CHUNK_TOKENS = 512
-# Decoding and feeding several tokens take different kernels; a warm-up runs both.
-WARM_UP_TOKENS = 16
+# From here on the graph for prompts is the faster one; it has a fixed cost per piece.
+PROMPT_TOKENS = 24
 ERRORS_ONLY = 3
 
 
@@ -24,36 +25,50 @@ class OnnxEngine:
     vocab_size: V. eos: token ids that end an answer. context_length: most tokens of one decoding.
     """
 
-    def __init__(self, session: Any, config: Mapping[str, Any], weights: Sequence[Any]) -> None:
+    def __init__(
+        self, sessions: "Sessions", config: Mapping[str, Any], weights: Sequence[Any]
+    ) -> None:
         self.vocab_size = int(config["vocab_size"])
         self.eos = tuple(int(token) for token in config["eos"])
         self.context_length = int(config["context_length"])
         self._layers = int(config["layers"])
         self._cache_shape = (1, int(config["kv_heads"]), int(config["head_dim"]))
-        self._session = session
-        # The session reads these buffers where they are, for as long as it lives.
+        self._sessions = sessions
+        # The sessions read these buffers where they are, for as long as they live.
         self._weights = weights
 
     @staticmethod
     def load(header: Mapping[str, Any], memory: memoryview) -> "OnnxEngine":
-        """Build the engine from weights in memory, without copying them where the runtime allows.
+        """Build a warm engine over weights in memory, without copying what the runtime can share.
 
         header: `config`, `graph` {offset, length} and `tensors` [{name, dtype, shape, offset,
         length}]; offsets are into `memory`, which must stay mapped while the engine lives.
 
         Raises:
-            ValueError: The header points outside `memory` or does not fit the graph.
+            ValueError: The header points outside `memory`.
         """
         runtime = _runtime()
-        tensors = [_view(entry, memory) for entry in header["tensors"]]
-        values = [runtime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors]
-        options = _options(runtime)
-        options.add_external_initializers([entry["name"] for entry in header["tensors"]], values)
-        graph = _slice(header["graph"], memory)
-        session = runtime.InferenceSession(
-            bytes(graph), options, providers=["CPUExecutionProvider"], enable_fallback=False
-        )
-        return OnnxEngine(session, header["config"], [values, tensors])
+        tensors = {entry["name"]: _view(entry, memory) for entry in header["tensors"]}
+        values = {
+            name: runtime.OrtValue.ortvalue_from_numpy(tensor) for name, tensor in tensors.items()
+        }
+        graphs = _slice(header["graph"], memory)
+
+        def session(name: str) -> Any:
+            place = header["config"]["graphs"][name]
+            graph = _slice(place, graphs)
+            # The runtime refuses a weight that the graph does not declare.
+            declared = [key for key in values if key not in place["unused"]]
+            options = _options(runtime)
+            options.add_external_initializers(declared, [values[key] for key in declared])
+            return runtime.InferenceSession(
+                bytes(graph), options, providers=["CPUExecutionProvider"], enable_fallback=False
+            )
+
+        sessions = Sessions(prompt=session("prompt"), step=session("step"))
+        engine = OnnxEngine(sessions, header["config"], [values, tensors])
+        engine.warm_up()
+        return engine
 
     def start(self, length: int) -> "Decoding":
         """Make room for `length` tokens, prompt and answer together.
@@ -66,13 +81,25 @@ class OnnxEngine:
         batch, heads, size = self._cache_shape
         names = [f"{part}_{layer}" for layer in range(self._layers) for part in ("key", "value")]
         caches = {name: np.zeros((batch, heads, length, size), np.float32) for name in names}
-        return Decoding(self._session, caches, length=length, vocab_size=self.vocab_size)
+        return Decoding(self._sessions, caches, length=length, vocab_size=self.vocab_size)
 
     def warm_up(self) -> None:
         """Run a prompt and a step once, so that forked workers inherit what that allocates."""
-        decoding = self.start(min(self.context_length, WARM_UP_TOKENS + 2))
-        decoding.feed([0] * min(self.context_length - 1, WARM_UP_TOKENS))
+        tokens = min(self.context_length - 1, 2 * PROMPT_TOKENS)
+        decoding = self.start(tokens + 1)
+        decoding.feed([0] * tokens)
         decoding.feed([0])
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """A model's two graphs over the same weights (docs/formats/onnx-gqa-v1.md).
+
+    prompt: many positions, no logits. step: few positions, logits after the last.
+    """
+
+    prompt: Any
+    step: Any
 
 
 class Decoding:
@@ -80,22 +107,22 @@ class Decoding:
 
     def __init__(
         self,
-        session: Any,
+        sessions: Sessions,
         caches: Mapping[str, NDArray[np.float32]],
         *,
         length: int,
         vocab_size: int,
     ) -> None:
-        self._session = session
+        self._sessions = sessions
         self._caches = caches
         self._length = length
         self._fed = 0
         self._last = np.zeros(1, np.int32)
         self._total = np.zeros((), np.int32)
         self._logits = np.zeros((1, 1, vocab_size), np.float32)
-        self._step_ids = np.zeros((1, 1), np.int64)
-        # Steps are all alike: their buffers are bound once and only their contents change.
-        self._step = self._bind(self._step_ids)
+        self._token = np.zeros((1, 1), np.int64)
+        # Steps of one token are all alike: bound once, and only the buffers' contents change.
+        self._one = self._binding_with_logits(self._token)
 
     def feed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         """Append tokens and return the logits [V] that follow the last of them.
@@ -105,28 +132,46 @@ class Decoding:
         """
         if not tokens or self._fed + len(tokens) > self._length:
             raise ValueError(f"{len(tokens)} tokens after {self._fed} of {self._length}.")
-        for begin in range(0, len(tokens), CHUNK_TOKENS):
-            self._run(tokens[begin : begin + CHUNK_TOKENS])
+        rest = tokens
+        while len(rest) > PROMPT_TOKENS:
+            # The last token stays for the step: its logits are the ones that are wanted.
+            size = min(CHUNK_TOKENS, len(rest) - 1)
+            self._prompt(rest[:size])
+            rest = rest[size:]
+        return self._step(rest)
+
+    def _prompt(self, tokens: Sequence[int]) -> None:
+        self._advance(len(tokens))
+        binding = self._binding(self._sessions.prompt, np.array([tokens], np.int64))
+        self._sessions.prompt.run_with_iobinding(binding)
+
+    def _step(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        self._advance(len(tokens))
+        if len(tokens) == 1:
+            self._token[0, 0] = tokens[0]
+            binding = self._one
+        else:
+            binding = self._binding_with_logits(np.array([tokens], np.int64))
+        self._sessions.step.run_with_iobinding(binding)
         logits: NDArray[np.float32] = self._logits[0, 0].copy()
         return logits
 
-    def _run(self, tokens: Sequence[int]) -> None:
-        self._fed += len(tokens)
+    def _advance(self, count: int) -> None:
+        self._fed += count
         self._last[0] = self._fed - 1
         self._total[...] = self._fed
-        if len(tokens) == 1:
-            self._step_ids[0, 0] = tokens[0]
-            self._session.run_with_iobinding(self._step)
-        else:
-            self._session.run_with_iobinding(self._bind(np.array([tokens], np.int64)))
 
-    def _bind(self, ids: NDArray[np.int64]) -> Any:
-        """Bind every input and output to memory of ours; keys and values are extended in place."""
-        binding = self._session.io_binding()
+    def _binding_with_logits(self, ids: NDArray[np.int64]) -> Any:
+        binding = self._binding(self._sessions.step, ids)
+        _bind_output(binding, "logits", self._logits)
+        return binding
+
+    def _binding(self, session: Any, ids: NDArray[np.int64]) -> Any:
+        """Bind inputs and outputs to memory of ours; keys and values are extended in place."""
+        binding = session.io_binding()
         binding.bind_cpu_input("input_ids", ids)
         binding.bind_cpu_input("seqlens_k", self._last)
         binding.bind_cpu_input("total", self._total)
-        _bind_output(binding, "logits", self._logits)
         for name, cache in self._caches.items():
             binding.bind_cpu_input(f"past_{name}", cache)
             _bind_output(binding, f"present_{name}", cache)
