@@ -7,7 +7,7 @@ with its connection: SQLite keeps what does not fit in memory in a file without 
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from audit.controls.errors import EventMalformed
@@ -91,11 +91,13 @@ def opened(
 
     Raises:
         EventMalformed: an entry without time or phase, with an inexact number, or given twice.
+            From a log that did not verify, all but the last are left aside instead.
     """
     with closing(sqlite3.connect("")) as connection:
         connection.execute("CREATE TABLE leaf (idx INTEGER PRIMARY KEY, body TEXT NOT NULL)")
+        leaves = _whole(events, log) if log.trusted else _salvaged(events, log)
         try:
-            connection.executemany("INSERT INTO leaf VALUES (?, ?)", _leaves(events, log.size))
+            connection.executemany("INSERT INTO leaf VALUES (?, ?)", leaves)
         except sqlite3.IntegrityError as error:
             raise EventMalformed(
                 "two entries have the same index; read the log again, once"
@@ -104,14 +106,26 @@ def opened(
         yield Records(connection, period=period, log=log, facts=facts)
 
 
-def _leaves(events: Iterable[tuple[int, Event]], size: int) -> Iterator[tuple[int, str]]:
+def _whole(events: Iterable[tuple[int, Event]], log: LogState) -> Iterator[tuple[int, str]]:
+    return (_leaf(index, event) for index, event in events if index < log.size)
+
+
+def _salvaged(events: Iterable[tuple[int, Event]], log: LogState) -> Iterator[tuple[int, str]]:
+    """Leave aside what is no event: a log that was tampered with must still get its report."""
     for index, event in events:
-        if index < size:
-            _check(index, event)
-            yield index, json.dumps(event, default=_refuse)
+        if index < log.size:
+            with suppress(EventMalformed):
+                yield _leaf(index, event)
+
+
+def _leaf(index: int, event: Event) -> tuple[int, str]:
+    _check(index, event)
+    return index, json.dumps(event, default=_refuse)
 
 
 def _check(index: int, event: Event) -> None:
+    if not isinstance(event, Mapping):
+        raise EventMalformed(f"entry {index} is no object")
     sealgate = event.get("sealgate")
     phase = sealgate.get("phase") if isinstance(sealgate, Mapping) else None
     time_ms = event.get("time")

@@ -73,7 +73,11 @@ def _print(dossier: Dossier) -> bytes:
         title=f"{dossier.catalogue.title}: evidence report",
         subject=f"{dossier.catalogue.citation}, {period}",
         head=f"{dossier.catalogue.title}: evidence report, {period}",
-        foot=f"log of {dossier.log.size:,} entries, root {dossier.log.root_hex[:24]}...",
+        foot=f"log of {dossier.log.size:,} entries, root {_abridged(dossier.log.root_hex)}",
     )
     document.multiBuild(story(dossier))
     return target.getvalue()
+
+
+def _abridged(root_hex: str) -> str:
+    return f"{root_hex[:24]}..." if root_hex else "unknown"

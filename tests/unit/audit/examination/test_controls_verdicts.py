@@ -80,6 +80,13 @@ def test_tampered_log_fails_audit_controls_and_integrity(findings, good_log):
     assert "entry 3" in found["164.312(b)"].sentence
 
 
+@pytest.mark.parametrize("damage", [{}, {"time": 1.5}, [], None, "text"])
+def test_damaged_entry_of_a_tampered_log_is_left_aside(findings, good_log, damage):
+    state = replace(good_log.state, verified=False, problem="entry 3 is damaged.", root_hex="")
+    good_log.entries[3] = damage
+    assert findings(good_log, state=state)["164.312(b)"].verdict is Verdict.FAIL
+
+
 def test_problem_outweighs_a_claim_of_verification(findings, good_log):
     state = replace(good_log.state, verified=True, problem="the root differs.")
     assert FAVOURABLE.isdisjoint(_verdicts(findings(good_log, state=state)).values())
