@@ -46,14 +46,14 @@ class MarkCipher:
         return self._cipher.update(block)[0] % LENGTH
 
     def positions(self, contexts: _Words) -> NDArray[np.int64]:
-        """Return the position of each packed context: int64 [n], 0..7."""
+        """Return the position of each packed context: int64 [n], 0..7, n at least 1."""
         blocks = np.empty((contexts.size, 2), "<u8")
         blocks[:, 0] = contexts | _POSITION_DOMAIN
         blocks[:, 1] = _VERSION_WORD
         return (self._values(blocks) % np.uint64(LENGTH)).astype(np.int64)
 
     def draws(self, contexts: _Words | np.uint64, tokens: _Words, symbols: _Words) -> _Words:
-        """Return w >> 11, uint64 [n] below 2^53, for each (context, token, symbol)."""
+        """Return w >> 11 for each (context, token, symbol): uint64 [n] below 2^53, n at least 1."""
         blocks = np.empty((tokens.size, 2), "<u8")
         blocks[:, 0] = contexts
         blocks[:, 1] = (tokens << _TOKEN_SHIFT) | symbols | _VERSION_WORD

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from watermark import bounds, code, score
 from watermark.errors import KeyMalformed, NoCandidate
-from watermark.passage import read
+from watermark.passage import Passage, read
 from watermark.prf import MarkCipher, checked, pack
 
 SEED_BYTES = 32
@@ -103,11 +103,13 @@ class Sampler:
     def evidence(self) -> Evidence:
         """Measure the mark in what was drawn so far."""
         passage = read(self._tokens)
+        best = self._own_score(passage) if passage.size else 0.0
+        return Evidence(self._marked, best, self._status(best, passage.size))
+
+    def _own_score(self, passage: Passage) -> float:
         symbols = self._codeword[self._cipher.positions(passage.contexts)]
         draws = self._cipher.draws(passage.contexts, passage.tokens, symbols)
-        cells = score.cells(draws)
-        best = float(score.tables()[:, cells].sum(axis=1).max()) if passage.size else 0.0
-        return Evidence(self._marked, best, self._status(best, passage.size))
+        return float(score.tables()[:, score.cells(draws)].sum(axis=1).max())
 
     def _status(self, log_evidence: float, scored: int) -> str:
         threshold = bounds.needed(
