@@ -60,6 +60,7 @@ class Writer:
         """
         with store.reading(self._engine) as connection:
             frontier = self._caught_up(connection)
+            self._check_checkpoint(connection, frontier)
             _check_tail(connection, frontier.size)
         self._frontier = frontier
 
@@ -127,8 +128,12 @@ class Writer:
     def _append(
         self, connection: sa.Connection, entries: Sequence[Entry]
     ) -> tuple[Frontier, list[Recorded | EventConflict]]:
-        # 1. The write lock is held: take in what other processes appended, and check it.
+        # 1. The write lock is held: take in what other processes appended. The checkpoint over it
+        # must carry the key's signature: with write access to the file alone, nobody gets their
+        # rows signed by the next batch.
         frontier = self._caught_up(connection)
+        if frontier.size > self._frontier.size:
+            self._check_checkpoint(connection, frontier)
         # 2. Leave out what is in the log already.
         places = _places(connection, entries)
         fresh: list[Entry] = []
@@ -151,11 +156,7 @@ class Writer:
         return frontier, [_result(entry, places[entry.uid], frontier.size) for entry in entries]
 
     def _caught_up(self, connection: sa.Connection) -> Frontier:
-        """Return the stored tree's frontier, having replayed all that is new since ours.
-
-        The checkpoint over it must carry the key's signature: with write access to the file
-        alone, nobody gets their rows signed by the next batch.
-        """
+        """Return the stored tree's frontier, having replayed all that is new since ours."""
         head = connection.execute(sa.select(store.head)).one_or_none()
         if head is None:
             raise LogTampered("The log has lost its head.")
@@ -166,22 +167,21 @@ class Writer:
                 index=head.size,
             )
         frontier = ours.copy()
-        if head.size > ours.size:
-            _replay(connection, frontier)
+        _replay(connection, frontier)
         if (frontier.size, frontier.root(), frontier.encode()) != (
             head.size,
             head.root,
             head.frontier,
         ):
             raise LogTampered(f"The log's entries do not make its head of {head.size} entries.")
-        if frontier.size > ours.size:
-            self._check_checkpoint(connection, frontier)
         return frontier
 
     def _check_checkpoint(self, connection: sa.Connection, frontier: Frontier) -> None:
         newest = connection.execute(
             sa.select(store.checkpoint).order_by(store.checkpoint.c.size.desc()).limit(1)
         ).one_or_none()
+        if newest is None and frontier.size == 0:
+            return
         if newest is None:
             raise LogTampered("The log has entries and no checkpoint.")
         try:
