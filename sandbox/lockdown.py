@@ -103,8 +103,6 @@ def _drop_root(*, uid: int, gid: int) -> None:
     os.setresuid(uid, uid, uid)
     if 0 in (*os.getresuid(), *os.getresgid()) or os.getgroups():
         raise SandboxUnavailable("SANDBOX_UNAVAILABLE: the zygote could not give up root")
-    # Changing ids takes the right to write one's own id maps away; locking ends by undoing this.
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
 
 
 def _take_places(*, connection: int, ruleset: int, lifeline: int) -> None:

@@ -20,6 +20,9 @@ NEWPID = 0x20000000
 NEWNET = 0x40000000
 _CLONE_PIDFD = 0x00001000
 
+# The unprivileged user and group of every Linux (user_namespaces(7), overflow ids).
+NOBODY = 65534
+
 ZYGOTE = NEWUSER | NEWNET | NEWNS | NEWIPC | NEWUTS | NEWCGROUP
 WORKER = NEWPID | NEWIPC
 NAMES = ("user", "net", "mnt", "ipc", "uts", "cgroup", "pid")
@@ -47,7 +50,7 @@ def enter_zygote_world(*, uid: int, gid: int) -> None:
         OSError: The kernel refused a step.
     """
     kernel.unshare(ZYGOTE)
-    map_identity(uid=uid, gid=gid, inside_uid=65534, inside_gid=65534)
+    map_identity(uid=uid, gid=gid, inside_uid=NOBODY, inside_gid=NOBODY)
     _empty_root()
 
 
@@ -80,16 +83,23 @@ def map_identity(*, uid: int, gid: int, inside_uid: int, inside_gid: int) -> Non
     Raises:
         OSError: The kernel refused.
     """
-    for name, line in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{inside_uid} {uid} 1"),
-        ("gid_map", f"{inside_gid} {gid} 1"),
-    ):
-        descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+    # The files of an undumpable process belong to root, so that it could not write its own maps.
+    dumpable = kernel.prctl(kernel.PR_GET_DUMPABLE)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    try:
+        _write_own("setgroups", "deny")
+        _write_own("uid_map", f"{inside_uid} {uid} 1")
+        _write_own("gid_map", f"{inside_gid} {gid} 1")
+    finally:
+        kernel.prctl(kernel.PR_SET_DUMPABLE, dumpable & 1)
+
+
+def _write_own(name: str, line: str) -> None:
+    descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
 
 
 def _empty_root() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import kernel, landlock, namespaces, seccomp
+from sandbox import kernel, landlock, lockdown, namespaces, seccomp
 from sandbox.errors import SandboxUnavailable
 
 
@@ -71,20 +71,13 @@ def _machine() -> str:
 
 
 def _namespaces() -> str:
-    uid, gid = os.geteuid(), os.getegid()
-
-    def enter() -> None:
-        namespaces.enter_zygote_world(uid=uid, gid=gid)
-
-    _in_child(enter)
+    _in_child(_enter_zygote_world)
     return "user, net, mnt, ipc, uts, cgroup, and an empty root"
 
 
 def _pid_namespace() -> str:
-    uid, gid = os.geteuid(), os.getegid()
-
     def clone() -> None:
-        namespaces.enter_zygote_world(uid=uid, gid=gid)
+        _enter_zygote_world()
         child = namespaces.clone_worker()
         if child is None:
             os._exit(0)
@@ -96,6 +89,11 @@ def _pid_namespace() -> str:
 
     _in_child(clone)
     return "a worker is process 1 of its own"
+
+
+def _enter_zygote_world() -> None:
+    """Go in as the zygote does, without root: some kernels give namespaces to root alone."""
+    lockdown.lock_zygote(uid=namespaces.NOBODY, gid=namespaces.NOBODY)
 
 
 def _landlock() -> str:
