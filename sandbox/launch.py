@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from sandbox import seccomp, wire
+from sandbox import namespaces, seccomp, wire
 from sandbox.errors import FrameInvalid, ZygoteFailed
 from sandbox.limits import Limits
 
@@ -31,7 +31,6 @@ ENVIRONMENT = {
     "ORT_TELEMETRY_DISABLED": "1",
 }
 START_LIMIT_S = 120.0
-_NOBODY = 65534
 _MESSAGE_BYTES = 4096
 
 
@@ -87,11 +86,13 @@ class Zygote:
         control: socket.socket,
         *,
         on_worker: Callable[[Worker], None],
+        on_miss: Callable[[str], None],
         on_end: Callable[[str], None],
     ) -> None:
         self._process = process
         self._control = control
         self._on_worker = on_worker
+        self._on_miss = on_miss
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._workers: dict[int, Worker] = {}
@@ -113,14 +114,22 @@ class Zygote:
         """
         try:
             async with asyncio.timeout(START_LIMIT_S):
-                return await asyncio.shield(self._loaded)
+                attestation = await asyncio.shield(self._loaded)
         except TimeoutError:
             raise ZygoteFailed(f"The zygote did not load within {START_LIMIT_S:g} s.") from None
+        if self._ended:
+            raise ZygoteFailed("The zygote died as soon as it was loaded.")
+        return attestation
 
     def spawn(self) -> None:
         """Ask for one worker; it arrives at `on_worker`. Does nothing once the zygote ended."""
-        with contextlib.suppress(OSError):
+        try:
             self._control.send(wire.SPAWN)
+        except BlockingIOError:
+            # Hundreds of commands lie unread: it is stopped or wedged.
+            self._end("the zygote does not take commands")
+        except OSError:
+            return
 
     async def stop(self) -> None:
         """End the zygote and with it every worker, and reap it."""
@@ -153,10 +162,19 @@ class Zygote:
         elif kind == wire.LOADED:
             if not self._loaded.done():
                 self._loaded.set_result(msgspec.msgpack.decode(payload))
+        elif kind == wire.FAILED and self._loaded.done():
+            self._on_miss(f"the zygote could not make a worker: {payload.decode(errors='replace')}")
         else:
             self._end(payload.decode(errors="replace"))
 
     def _arrived(self, pid: int, descriptors: Sequence[int]) -> None:
+        if len(descriptors) != 2:  # noqa: PLR2004 - a socket and a pidfd
+            # The kernel drops descriptors that we have no room for; the worker meets a closed
+            # socket and leaves.
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._on_miss("a worker came without its descriptors: this process holds too many")
+            return
         connection, pidfd = descriptors
         worker = Worker(
             pid=pid,
@@ -193,10 +211,14 @@ async def launch(
     limits: Limits,
     send_weights: SendWeights,
     on_worker: Callable[[Worker], None],
+    on_miss: Callable[[str], None],
     on_end: Callable[[str], None],
     entry: Sequence[str] = ENTRY,
 ) -> Zygote:
     """Start a zygote and send it its weights.
+
+    on_worker: takes each new worker. on_miss: hears why one that was asked for does not come.
+    on_end: hears why the zygote is gone.
 
     Raises:
         ZygoteFailed: It did not come up.
@@ -209,14 +231,16 @@ async def launch(
                 *(sys.executable, *entry),
                 *("--control", str(theirs.fileno())),
                 *("--weights", str(weights.fileno())),
-                *("--uid", str(_NOBODY), "--gid", str(_NOBODY)),
+                *("--uid", str(namespaces.NOBODY), "--gid", str(namespaces.NOBODY)),
                 *("--limits", msgspec.json.encode(limits).decode()),
             ],
             env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(), weights.fileno()),
+            # Ctrl-C reaches the terminal's whole group; answers under way must outlive it.
+            start_new_session=True,
         )
-    zygote = Zygote(process, control, on_worker=on_worker, on_end=on_end)
+    zygote = Zygote(process, control, on_worker=on_worker, on_miss=on_miss, on_end=on_end)
     try:
         with ours:
             await asyncio.to_thread(send_weights, ours)

@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 # A worker locks itself down in about a millisecond; one that takes this long never will.
 WELCOME_LIMIT_S = 10.0
+# A worker that has answered exits at once; one that does not is killed.
+EXIT_LIMIT_S = 1.0
 # A killed worker is reaped within milliseconds; past this its end is recorded as unknown.
 REAP_LIMIT_S = 5.0
 BACKOFF_S = (0.1, 0.5, 2.0, 5.0)
@@ -133,6 +135,7 @@ class Pool:
         )
         end: wire.End | None = None
         told = "ended before its answer"
+        left = job.max_tokens
         try:
             yield Started(worker.attestation)
             async with aclosing(conversation.converse(worker, job)) as frames:
@@ -143,7 +146,12 @@ class Pool:
                     if kind != wire.TOKENS:
                         told = conversation.told(kind, payload)
                         break
-                    yield TokenBatch(wire.unpack_tokens(payload))
+                    tokens = wire.unpack_tokens(payload)
+                    left -= len(tokens)
+                    if left < 0:
+                        told = f"sent more than the {job.max_tokens} tokens it was asked for"
+                        break
+                    yield TokenBatch(tokens)
         except FrameInvalid as error:
             told = f"broke the protocol: {error}"
         finally:
@@ -182,14 +190,12 @@ class Pool:
 
         whole: whether its answer is, so that it exits by itself.
         """
-        if not whole:
-            worker.kill()
-        exited = None
         try:
-            async with asyncio.timeout(REAP_LIMIT_S):
-                exited = await asyncio.shield(worker.exited)
-        except TimeoutError:
-            pass
+            if whole:
+                await asyncio.wait([worker.exited], timeout=EXIT_LIMIT_S)
+            worker.kill()
+            await asyncio.wait([worker.exited], timeout=REAP_LIMIT_S)
+            exited = worker.exited.result() if worker.exited.done() else None
         finally:
             worker.kill()
             worker.close()
@@ -202,10 +208,15 @@ class Pool:
                 limits=self._limits,
                 send_weights=self._send_weights,
                 on_worker=lambda worker: self._begin(self._welcome(worker)),
+                on_miss=lambda trouble: self._begin(self._replace(trouble)),
                 on_end=self._zygote_ended,
                 entry=self._entry,
             )
             self._attestation = await self._zygote.loaded()
+        except BaseException:
+            if self._zygote is not None:
+                await self._zygote.stop()
+            raise
         finally:
             self._launching = False
         for _ in range(self._size):
@@ -220,9 +231,7 @@ class Pool:
         except (SandboxError, TimeoutError) as error:
             worker.kill()
             worker.close()
-            await self._back_off(str(error) or "a worker did not lock itself down in time")
-            if self._zygote is not None:
-                self._zygote.spawn()
+            await self._replace(str(error) or "a worker did not lock itself down in time")
             return
         except asyncio.CancelledError:
             worker.close()
@@ -230,16 +239,35 @@ class Pool:
         self._failures = 0
         async with self._arrivals:
             self._idle.append(worker)
-            self._arrivals.notify()
+            # All of them: one that is being cancelled may not pass the word on.
+            self._arrivals.notify_all()
+        worker.exited.add_done_callback(lambda _: self._lost(worker))
+
+    def _lost(self, worker: Worker) -> None:
+        """Drop a worker that ended while it waited for a job."""
+        if worker in self._idle and not self._stopped:
+            self._idle.remove(worker)
+            worker.close()
+            self._begin(self._replace("a worker ended while it waited"))
+
+    async def _replace(self, trouble: str) -> None:
+        await self._back_off(trouble)
+        if self._zygote is not None:
+            self._zygote.spawn()
 
     def _zygote_ended(self, reason: str) -> None:
         """Bring up another zygote; the idle workers died with the old one."""
         if self._stopped or self._launching:
             return
         self._drop_idle()
+        # Whoever still waits to welcome or replace one of its workers waits in vain.
+        for task in self._tasks:
+            task.cancel()
         self._begin(self._relaunch(reason))
 
     async def _relaunch(self, reason: str) -> None:
+        if self._zygote is not None:
+            await self._zygote.stop()
         while True:
             await self._back_off(reason)
             try:

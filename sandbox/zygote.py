@@ -9,6 +9,7 @@ import gc
 import os
 import platform
 import select
+import signal
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -41,6 +42,9 @@ def main(load: Callable[[socket.socket], Engine] = weights.receive) -> None:
     parser.add_argument("--limits", type=msgspec.json.Decoder(Limits).decode, required=True)
     arguments = parser.parse_args()
     control = socket.socket(fileno=arguments.control)
+    # A service manager tells every process of ours to stop; answers under way end first, and the
+    # control socket's closing is what ends us.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         engine = _warm(_loaded(arguments.weights, load))
         walls, lifeline = _prepare_walls(arguments.limits, control)
