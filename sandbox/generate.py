@@ -1,7 +1,7 @@
 """The decoding loop: one job in, marked tokens out. Runs inside a locked worker."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def generate(engine: Engine, job: Job, *, emit: Callable[[int], None]) -> End:
     sampler = Sampler(job.mark_key, job.trace_id, job.seed)
     context = _last_two(job.prompt)
     logits = decoding.feed(job.prompt)
-    reason = "length"
+    reason: Literal["stop", "length"] = "length"
     for drawn in range(job.max_tokens):
         ids, probs = candidates(
             logits, temperature=job.temperature, top_k=job.top_k, top_p=job.top_p

@@ -5,7 +5,7 @@ Lengths are capped and checked before anything is read; nothing is unpickled.
 
 import struct
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Literal, TypedDict, TypeVar
 
 import msgspec
 
@@ -43,12 +43,20 @@ class Job:
     seed: bytes = field(repr=False)
 
 
+class Evidence(TypedDict):
+    """What an answer's mark is worth, by its worker's own word."""
+
+    status: Annotated[str, msgspec.Meta(pattern="^(traceable|weak|unmarked)$")]
+    marked: Annotated[int, msgspec.Meta(ge=0, le=MOST_BYTES)]
+    log_evidence: float
+
+
 @dataclass(frozen=True, slots=True)
 class End:
-    """How an answer ended. reason: `stop` or `length`. evidence: what its mark is worth."""
+    """How an answer ended. Decoding refuses any other reason or evidence than these."""
 
-    reason: str
-    evidence: dict[str, Any]
+    reason: Literal["stop", "length"]
+    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True)
