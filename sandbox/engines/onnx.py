@@ -25,32 +25,31 @@ class OnnxEngine:
     vocab_size: V. eos: token ids that end an answer. context_length: most tokens of one decoding.
     """
 
-    def __init__(
-        self, sessions: "Sessions", config: Mapping[str, Any], weights: Sequence[Any]
-    ) -> None:
+    def __init__(self, sessions: "Sessions", config: Mapping[str, Any]) -> None:
         self.vocab_size = int(config["vocab_size"])
         self.eos = tuple(int(token) for token in config["eos"])
         self.context_length = int(config["context_length"])
         self._layers = int(config["layers"])
         self._cache_shape = (1, int(config["kv_heads"]), int(config["head_dim"]))
         self._sessions = sessions
-        # The sessions read these buffers where they are, for as long as they live.
-        self._weights = weights
 
     @staticmethod
     def load(header: Mapping[str, Any], memory: memoryview) -> "OnnxEngine":
-        """Build a warm engine over weights in memory, without copying what the runtime can share.
+        """Build a warm engine from weights in memory.
+
+        The sessions repack what they compute with and copy the rest, so `memory` is not read
+        again once this returns: letting go of it frees the first copy.
 
         header: `config`, `graph` {offset, length} and `tensors` [{name, dtype, shape, offset,
-        length}]; offsets are into `memory`, which must stay mapped while the engine lives.
+        length}], offsets into `memory`.
 
         Raises:
             ValueError: The header points outside `memory`.
         """
         runtime = _runtime()
-        tensors = {entry["name"]: _view(entry, memory) for entry in header["tensors"]}
         values = {
-            name: runtime.OrtValue.ortvalue_from_numpy(tensor) for name, tensor in tensors.items()
+            entry["name"]: runtime.OrtValue.ortvalue_from_numpy(_view(entry, memory))
+            for entry in header["tensors"]
         }
         graphs = _slice(header["graph"], memory)
 
@@ -66,7 +65,7 @@ class OnnxEngine:
             )
 
         sessions = Sessions(prompt=session("prompt"), step=session("step"))
-        engine = OnnxEngine(sessions, header["config"], [values, tensors])
+        engine = OnnxEngine(sessions, header["config"])
         engine.warm_up()
         return engine
 
@@ -85,7 +84,7 @@ class OnnxEngine:
 
     def warm_up(self) -> None:
         """Run a prompt and a step once, so that forked workers inherit what that allocates."""
-        tokens = min(self.context_length - 1, 2 * PROMPT_TOKENS)
+        tokens = min(self.context_length - 1, PROMPT_TOKENS + 2)
         decoding = self.start(tokens + 1)
         decoding.feed([0] * tokens)
         decoding.feed([0])
