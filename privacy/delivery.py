@@ -3,6 +3,7 @@
 import json
 import select
 import socket
+import struct
 import time
 from typing import Any
 
@@ -29,16 +30,17 @@ def deliver(destination: socket.socket, *, manifest: dict[str, Any], descriptor:
     ).encode()
     message = len(head).to_bytes(4, "big") + head
     deadline = time.monotonic() + TIMEOUT_S
-    descriptors = [descriptor]
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", descriptor))]
     while message:
         _await_writable(destination, deadline)
         try:
-            sent = socket.send_fds(destination, [message], descriptors, socket.MSG_DONTWAIT)
+            # Not socket.send_fds: it drops its flags, and this would block.
+            sent = destination.sendmsg([message], rights, socket.MSG_DONTWAIT)
         except BlockingIOError:
             continue
         except OSError:
             raise _undelivered("The receiver of the weights left") from None
-        message, descriptors = message[sent:], []
+        message, rights = message[sent:], []
 
 
 def _await_writable(destination: socket.socket, deadline: float) -> None:

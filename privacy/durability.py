@@ -4,7 +4,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -20,7 +20,9 @@ def replace_file(path: Path, content: bytes) -> None:
             os.fsync(descriptor)
         move_into_place(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        # What failed is the error to raise; a leftover goes at the next write.
+        with suppress(OSError):
+            temporary.unlink()
         raise
 
 

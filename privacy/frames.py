@@ -41,9 +41,7 @@ def receive_frame(connection: socket.socket, *, tail_limit_bytes: int) -> Frame 
     Raises:
         FrameInvalid: The bytes are no frame, or a part is longer than its limit.
     """
-    prefix, descriptors, _, _ = socket.recv_fds(
-        connection, _PREFIX.size, 1, socket.MSG_CMSG_CLOEXEC
-    )
+    prefix, descriptors = _first(connection)
     if not prefix:
         return None
     descriptor = descriptors[0] if descriptors else None
@@ -56,6 +54,18 @@ def receive_frame(connection: socket.socket, *, tail_limit_bytes: int) -> Frame 
             os.close(descriptor)
         raise
     return Frame(head, tail, descriptor)
+
+
+def _first(connection: socket.socket) -> tuple[bytes, list[int]]:
+    # Not socket.recv_fds: it drops its flags, and the descriptor would pass to a child of ours.
+    space = socket.CMSG_LEN(struct.calcsize("i"))
+    data, ancillary, _, _ = connection.recvmsg(_PREFIX.size, space, socket.MSG_CMSG_CLOEXEC)
+    descriptors = [
+        struct.unpack("i", content[: struct.calcsize("i")])[0]
+        for level, kind, content in ancillary
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+    ]
+    return data, descriptors
 
 
 def _lengths(prefix: bytes, tail_limit_bytes: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from privacy.errors import KeyringExists, KeyringMissing, KeyringTampered, Keyri
 from privacy.records import Content
 
 FILE = "keyring.json"
+_UNKNOWN = (0, 0, 0)
 
 
 class Keystore:
@@ -61,6 +62,8 @@ class Keystore:
             changed = replace(change(content), revision=content.revision + 1)
             with _said(self._directory):
                 replace_file(self._directory / FILE, records.encode(changed, kek=self._kek))
+            # It is read again before it is used, but a file older than this one is refused.
+            self._seen = (_UNKNOWN, changed)
             return changed
 
     @contextmanager

@@ -98,10 +98,10 @@ def decode(raw: bytes) -> KeyringFile:
     """
     try:
         file = msgspec.json.decode(raw, type=KeyringFile)
-        canonical = _canonical(file)
+        whole = _canonical(file) == raw and file.content.format == FORMAT
     except (msgspec.MsgspecError, rfc8785.CanonicalizationError, UnicodeDecodeError):
-        canonical = b""
-    if canonical != raw or file.content.format != FORMAT:
+        whole = False
+    if not whole:
         raise KeyringTampered(
             "The keyring's file is damaged or of another version. Restore it from its backup."
         )
