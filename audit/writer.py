@@ -18,6 +18,23 @@ from audit.merkle import Frontier, leaf_hash
 
 TAIL = 1024
 
+# Built once: every batch runs them.
+_HEAD = sa.select(store.head)
+_SET_HEAD = store.head.update()
+_NEW_LEAVES = (
+    sa.select(store.leaf.c.idx, store.leaf.c.leaf_hash)
+    .where(store.leaf.c.idx >= sa.bindparam("size"))
+    .order_by(store.leaf.c.idx)
+)
+_ALL_LEAVES = sa.select(store.leaf.c.idx, store.leaf.c.leaf_hash).order_by(store.leaf.c.idx)
+_NEWEST = sa.select(store.checkpoint).order_by(store.checkpoint.c.size.desc()).limit(1)
+_PLACES = sa.select(store.leaf.c.uid, store.leaf.c.idx, store.leaf.c.body).where(
+    store.leaf.c.uid.in_(sa.bindparam("uids", expanding=True))
+)
+_ADD_LEAVES = store.leaf.insert()
+_ADD_MARKS = store.mark.insert()
+_ADD_CHECKPOINT = store.checkpoint.insert()
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -145,19 +162,18 @@ class Writer:
         if fresh:
             _insert(connection, fresh, frontier)
             connection.execute(
-                store.checkpoint.insert(), {"size": frontier.size, "note": self._note(frontier)}
+                _ADD_CHECKPOINT, {"size": frontier.size, "note": self._note(frontier)}
             )
         # Also without fresh entries: a transaction that writes nothing would prove nothing.
         connection.execute(
-            store.head.update().values(
-                size=frontier.size, root=frontier.root(), frontier=frontier.encode()
-            )
+            _SET_HEAD,
+            {"size": frontier.size, "root": frontier.root(), "frontier": frontier.encode()},
         )
         return frontier, [_result(entry, places[entry.uid], frontier.size) for entry in entries]
 
     def _caught_up(self, connection: sa.Connection) -> Frontier:
         """Return the stored tree's frontier, having replayed all that is new since ours."""
-        head = connection.execute(sa.select(store.head)).one_or_none()
+        head = connection.execute(_HEAD).one_or_none()
         if head is None:
             raise LogTampered("The log has lost its head.")
         ours = self._frontier
@@ -177,9 +193,7 @@ class Writer:
         return frontier
 
     def _check_checkpoint(self, connection: sa.Connection, frontier: Frontier) -> None:
-        newest = connection.execute(
-            sa.select(store.checkpoint).order_by(store.checkpoint.c.size.desc()).limit(1)
-        ).one_or_none()
+        newest = connection.execute(_NEWEST).one_or_none()
         if newest is None and frontier.size == 0:
             return
         if newest is None:
@@ -204,11 +218,9 @@ class Writer:
 
 
 def _replay(connection: sa.Connection, frontier: Frontier) -> None:
-    leaf = store.leaf.c
-    query = sa.select(leaf.idx, leaf.leaf_hash).order_by(leaf.idx)
-    if frontier.size:
-        query = query.where(leaf.idx >= frontier.size)
-    rows = connection.execution_options(yield_per=4096).execute(query)
+    """Add what lies beyond the frontier; from nothing, below the first index as well."""
+    query = _NEW_LEAVES if frontier.size else _ALL_LEAVES
+    rows = connection.execute(query, {"size": frontier.size}).yield_per(4096)
     for index, stored_hash in rows:
         if index != frontier.size:
             raise LogTampered(f"Entry {frontier.size} is missing.", index=frontier.size)
@@ -225,9 +237,8 @@ def _check_tail(connection: sa.Connection, size: int) -> None:
 
 def _places(connection: sa.Connection, entries: Sequence[Entry]) -> dict[str, tuple[int, bytes]]:
     """Find the entries' uids in the log: index and stored bytes of each that is there."""
-    leaf = store.leaf.c
-    query = sa.select(leaf.uid, leaf.idx, leaf.body).where(leaf.uid.in_([e.uid for e in entries]))
-    return {uid: (index, body) for uid, index, body in connection.execute(query)}
+    rows = connection.execute(_PLACES, {"uids": [entry.uid for entry in entries]})
+    return {uid: (index, body) for uid, index, body in rows}
 
 
 def _insert(connection: sa.Connection, entries: list[Entry], frontier: Frontier) -> None:
@@ -249,9 +260,9 @@ def _insert(connection: sa.Connection, entries: list[Entry], frontier: Frontier)
             }
         )
         marks.extend(mark_rows(entry, index))
-    connection.execute(store.leaf.insert(), leaves)
+    connection.execute(_ADD_LEAVES, leaves)
     if marks:
-        connection.execute(store.mark.insert(), marks)
+        connection.execute(_ADD_MARKS, marks)
 
 
 def mark_rows(entry: Entry, index: int) -> list[dict[str, object]]:
