@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from watermark import bounds, code
+from watermark.decoding import decode
 from watermark.detector import detect
 from watermark.errors import KeyMalformed, TokenOutOfRange
+from watermark.issued import IssuedIds
 from watermark.passage import read
 from watermark.prf import MarkCipher
 from watermark.search import SECTION
@@ -126,6 +128,21 @@ def test_quotation_across_sections_of_a_long_text_is_found(marked_text, plain_te
     assert cut + 140 < found.end < cut + 300
 
 
+def test_quotation_beyond_the_first_section_is_found(marked_text, plain_text):
+    quoted, _ = marked_text(KEY, TRACE_ID, length=200, seed=17)
+    around = plain_text(SECTION + 1500, seed=18)
+    cut = SECTION + 700
+    found = detect(around[:cut] + quoted + around[cut:], {"a": KEY})
+    assert (found.verdict, found.trace_id) == ("traced", TRACE_ID)
+    assert cut - 60 < found.start < found.end < cut + 260
+
+
+def test_answer_longer_than_a_section_is_tested_as_a_whole(marked_text):
+    tokens, _ = marked_text(KEY, TRACE_ID, length=SECTION + 300, seed=19)
+    found = detect(tokens, {"a": KEY})
+    assert (found.trace_id, found.start, found.end) == (TRACE_ID, 0, SECTION + 300)
+
+
 def test_long_text_is_summed_as_a_whole(plain_text):
     """Sections and running sums give the same table as one sum from end to end."""
     passage = read(plain_text(900, seed=9))
@@ -200,6 +217,62 @@ def test_one_id_scores_high_no_more_often_than_its_bound(plain_text):
         apart = [word ^ np.uint8(j) for j in range(8)]
         high += sum(table[np.arange(8), each].sum() >= math.log(20) for each in apart)
     assert high <= 275
+
+
+def test_confidence_leaves_room_for_no_mark_at_all(marked_text):
+    """Without a rival the doubt is the null's share, and that is the bound itself."""
+    tokens, _ = marked_text(KEY, TRACE_ID, length=30, seed=5)
+    found = detect(tokens, {"a": KEY}, issued={"a": np.array([TRACE_ID], np.uint32)})
+    assert (found.verdict, found.mode) == ("traced", "log")
+    assert found.p_value > 1e-12
+    assert 1 - found.confidence == pytest.approx(found.p_value, rel=1e-3)
+
+
+def test_confidence_is_shared_with_rivals(marked_text):
+    """Blind, other codewords fit nearly as well: the doubt is larger than the bound."""
+    tokens, _ = marked_text(KEY, TRACE_ID, length=46, seed=9)
+    found = detect(tokens, {"a": KEY})
+    assert found.verdict == "traced"
+    assert found.p_value < 0.01 * (1 - found.confidence) < 1e-4
+
+
+def test_search_of_issued_ids_misses_none_that_reaches_the_floor():
+    rng = np.random.default_rng(20)
+    ids = rng.integers(0, 2**32, 20_000, dtype=np.uint32)
+    issued = IssuedIds(ids)
+    table = rng.exponential(1.0, (8, 256))
+    scores = table[np.arange(8), code.symbols(code.encode(ids))].sum(axis=1)
+    for rank in (1, 5, 1000):
+        floor = float(np.sort(scores)[-rank])
+        found = issued.search(table, floor=floor, within=100.0)
+        assert found.scores == pytest.approx(np.sort(scores)[::-1][:rank])
+    best = issued.search(table, floor=0.0)
+    assert code.trace_ids(best.codewords).tolist() == [ids[scores.argmax()]]
+
+
+def test_search_keeps_an_id_that_only_just_reaches_the_floor():
+    """It has the best symbol everywhere but at the two positions that ids are sorted by."""
+    table = np.random.default_rng(22).exponential(1.0, (8, 256))
+    ids = np.arange(1000, dtype=np.uint32)
+    word = code.symbols(code.encode(ids[7:8]))[0]
+    maxima = table.max(axis=1)
+    table[np.arange(8), word] = [*(maxima[:2] - 0.5), *(maxima[2:] + 1)]
+    score = float(table[np.arange(8), word].sum())
+    found = IssuedIds(ids).search(table, floor=score - 1e-9)
+    assert code.trace_ids(found.codewords).tolist() == [7]
+    assert not IssuedIds(ids).search(table, floor=score + 1e-9).scores.size
+
+
+def test_blind_decoding_finds_the_best_codeword_of_a_noisy_table():
+    """The right id leads at six positions and is far down at two, as after heavy editing."""
+    rng = np.random.default_rng(21)
+    for trace_id in range(20):
+        table = rng.exponential(1.0, (8, 256))
+        word = code.symbols(code.encode(np.array([trace_id], np.uint32)))[0]
+        table[np.arange(2, 8), word[2:]] += 8
+        found = decode(table, floor=0.0)
+        assert code.trace_ids(found.codewords).tolist() == [trace_id]
+        assert found.scores[0] == pytest.approx(table[np.arange(8), word].sum())
 
 
 def test_no_keys_no_trace(plain_text):
