@@ -121,8 +121,8 @@ class _StandIns:
     """
 
     def __init__(self, contents: Sequence[str]) -> None:
-        # 128 random bits: no message can contain it, and no filter changes lower-case hex.
-        self._mark = secrets.token_hex(16)
+        # 128 random bits: no message can contain it. Digits, which no filter on case changes.
+        self._mark = f"{secrets.randbits(128):039d}"
         self._cores = [content.strip() for content in contents]
         self.masked = [
             content.replace(core, f"{self._mark}{index:08d}", 1) if core else content

@@ -15,7 +15,8 @@ from gateway.models.errors import ModelError
 class Encoded:
     """A text's tokens. offsets: for each the characters of the text it came from, end exclusive.
 
-    A character split over several tokens belongs to each of them.
+    A character split over several tokens belongs to each of them. A byte that the vocabulary has
+    no token for belongs to none: it is left out, as llama.cpp does.
     """
 
     ids: list[int]
@@ -48,6 +49,8 @@ class Tokenizer:
         }
         self._pattern = _any_of(self._control)
         self._bytes = _byte_of_character()
+        vocabulary = document["model"]["vocab"]
+        self._known_bytes = {b for character, b in self._bytes.items() if character in vocabulary}
 
     def encode(self, text: str) -> list[int]:
         """Encode a text; control tokens in it are plain text."""
@@ -55,8 +58,20 @@ class Tokenizer:
 
     def encode_with_offsets(self, text: str) -> Encoded:
         """Encode a text as `encode` does, and say which characters each token came from."""
-        encoding = self._inner.encode(text, add_special_tokens=False)
-        return Encoded(list(encoding.ids), list(encoding.offsets))
+        ids = self.encode(text)
+        # The library's own offsets drift behind a byte that was left out; these count bytes.
+        characters = [
+            position
+            for position, character in enumerate(text)
+            for byte in character.encode()
+            if byte in self._known_bytes
+        ]
+        offsets, begin = [], 0
+        for token in ids:
+            end = begin + len(self.token_bytes(token))
+            offsets.append((characters[begin], characters[end - 1] + 1))
+            begin = end
+        return Encoded(ids, offsets)
 
     def special(self, token_text: str) -> int:
         """Return the id of a control token.
