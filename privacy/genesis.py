@@ -14,6 +14,7 @@ PURPOSES = ("audit-hmac", "cache-salt", "credential", "watermark")
 SIGNING_KEYS = (
     ("checkpoint", signatures.ED25519),
     ("report", signatures.ED25519),
+    ("report", signatures.P256),
     ("seal", signatures.ED25519),
     ("seal", signatures.MLDSA65),
 )

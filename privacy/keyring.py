@@ -46,6 +46,14 @@ class DataKey:
     key: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentKey:
+    """The public half of the key that signs documents. public: P-256 point, 65 bytes."""
+
+    public: bytes
+    created_s: int
+
+
 class Keyring:
     """An unlocked keyring. Made by `create` or `unlock`; safe to share between threads."""
 
@@ -136,6 +144,24 @@ class Keyring:
         """
         key = self._signing_key(name, signatures.ED25519)
         return signatures.sign(message, seed=self._open(key))
+
+    def document_key(self) -> DocumentKey:
+        """Return the public half of the key that signs reports as documents.
+
+        Raises:
+            KeyUnknown: This keyring was made before there was one.
+        """
+        key = self._signing_key("report", signatures.P256)
+        return DocumentKey(key.public, key.created_s)
+
+    def sign_document(self, message: bytes) -> bytes:
+        """Sign a document's attributes with ECDSA over P-256 and SHA-256, in DER.
+
+        Raises:
+            KeyUnknown: This keyring was made before there was such a key.
+        """
+        key = self._signing_key("report", signatures.P256)
+        return signatures.sign_p256(message, seed=self._open(key))
 
     def sign_seal(self, message: bytes) -> bytes:
         """Sign a seal with Ed25519 and ML-DSA-65, 3373 bytes."""

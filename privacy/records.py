@@ -36,7 +36,7 @@ class Master(Record, frozen=True):
 
 
 class SigningKey(Record, frozen=True):
-    """A signing key. algorithm: `Ed25519` or `ML-DSA-65`. public: raw."""
+    """A signing key. algorithm: `Ed25519`, `ML-DSA-65` or `ECDSA-P256`. public: raw."""
 
     name: str
     algorithm: str
