@@ -47,7 +47,7 @@ def decode(data: bytes) -> Any:
         raise NotCanonical(f"not canonical JSON: {error}") from None
     # What came out of the decoder is plain JSON without floats. A number out of range has at
     # least 16 digits and a name that is not ASCII has such a byte: else there is nothing to find.
-    if not data.isascii() or _LONG_NUMBER.search(data):
+    if not data.isascii() or data[:1].isdigit() or _LONG_NUMBER.search(data):
         _check(value)
     if msgspec.json.encode(value, order="sorted") != data:
         raise NotCanonical("JSON in another form than the canonical one")
@@ -78,5 +78,6 @@ def _refuse_float(_: str) -> NoReturn:
     raise NotCanonical("a fraction or exponent")
 
 
-_LONG_NUMBER = re.compile(rb"[0-9]{16}")
+# Inside JSON, these are the bytes that a number can follow.
+_LONG_NUMBER = re.compile(rb"[:,\[-][0-9]{16}")
 _decoder = msgspec.json.Decoder(float_hook=_refuse_float)
