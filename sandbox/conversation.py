@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from sandbox import seccomp, wire
+from sandbox.descriptors import receive
 from sandbox.errors import CallRefused, DeadlinePassed, SandboxError, WorkerDied
 from sandbox.launch import Worker
 
@@ -44,7 +45,7 @@ async def welcome(worker: Worker) -> None:
     while expected:
         await _readable(worker.connection)
         try:
-            data, descriptors, _, _ = socket.recv_fds(worker.connection, _RECEIVE_BYTES, 1)
+            data, descriptors = receive(worker.connection, _RECEIVE_BYTES, most=1)
         except ConnectionError:
             data, descriptors = b"", []
         if not data:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from sandbox import namespaces, seccomp, wire
+from sandbox.descriptors import receive
 from sandbox.errors import FrameInvalid, ZygoteFailed
 from sandbox.limits import Limits
 
@@ -138,7 +139,7 @@ class Zygote:
 
     def _readable(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES, 2)
+            data, descriptors = receive(self._control, _MESSAGE_BYTES, most=2)
         except BlockingIOError:
             return
         except OSError:

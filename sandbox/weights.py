@@ -11,6 +11,7 @@ import socket
 import struct
 from typing import Any
 
+from sandbox.descriptors import receive as take
 from sandbox.engines.onnx import OnnxEngine
 from sandbox.errors import ZygoteFailed
 
@@ -37,7 +38,7 @@ def receive(connection: socket.socket) -> OnnxEngine:
 
 
 def _message(connection: socket.socket) -> tuple[dict[str, Any], int]:
-    first, descriptors, _, _ = socket.recv_fds(connection, _length.size, 1)
+    first, descriptors = take(connection, _length.size, most=1)
     if len(descriptors) != 1 or len(first) != _length.size:
         raise ZygoteFailed("No weights came: the key broker gave up.")
     (length,) = _length.unpack(first)
