@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from audit.errors import LogUnavailable
 from gateway import logbook
 from gateway.api.asgi import ADMISSION, REQUEST_ID, Scope, header, source_ip
+from gateway.api.errors import LOG_UNAVAILABLE
 from gateway.errors import RequestRefused
 from gateway.identity import Credentials, Principal, Role
 from gateway.recorder import Recorder
@@ -61,9 +62,12 @@ class Doorkeeper:
         return principal
 
     async def refused(self, scope: Scope, refused: RequestRefused) -> None:
-        """Record that a caller who was admitted got no answer, unless nobody was."""
+        """Record that a caller who was admitted got no answer, unless nobody was.
+
+        A log that failed is not asked to say so: the entry it missed may be on its way yet.
+        """
         admission: Admission | None = scope.get(ADMISSION)
-        if admission is not None:
+        if admission is not None and refused.code != LOG_UNAVAILABLE:
             await self._denied(scope, admission.principal, admission.operation, refused)
 
     def _caller(self, scope: Scope) -> Principal | None:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ from gateway.api.asgi import (
     reply_refusal,
     source_ip,
 )
-from gateway.api.errors import INTERNAL, envelope, refusal
+from gateway.api.errors import INTERNAL, SHUTTING_DOWN, envelope, refusal
 from gateway.api.schema import ChatRequest, decode
 from gateway.catalogue import Catalogue, ServedModel
 from gateway.doorkeeper import Doorkeeper
@@ -60,22 +61,26 @@ class Chat:
             )
         except ClientGone:
             return
+        except asyncio.CancelledError:
+            # Only a server that stops cancels a request, and this is all that is left of it.
+            await sent.refusal(SHUTTING_DOWN)
         except Exception as error:  # noqa: BLE001 - the edge: the client gets the envelope.
             refused = refusal(error)
             if refused.code == INTERNAL:
                 _log.error("%s failed", scope[REQUEST_ID], exc_info=error)
+            elif refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                _log.warning("%s failed: %s", scope[REQUEST_ID], error)
+            if not sent.begun:
+                await self.doorkeeper.refused(scope, refused)
             await sent.refusal(refused)
 
     async def _serve(
         self, scope: Scope, principal: Principal, body: bytes, sent: "_Sent", left: Left
     ) -> None:
-        try:
-            # A long prompt takes its time; the event loop serves others meanwhile.
-            question, request = await asyncio.to_thread(self._question, scope, principal, body)
-            answer = await self.answers.open(question)
-        except Exception as error:
-            await self.doorkeeper.refused(scope, refusal(error))
-            raise
+        # A long prompt takes its time; the event loop serves others meanwhile.
+        question, request = await asyncio.to_thread(self._question, scope, principal, body)
+        answer = await self.answers.open(question)
+        sent.begun = True
         try:
             if request.stream:
                 await _stream(answer, request, sent)
@@ -147,7 +152,8 @@ async def _while_present(
         ClientGone: The client left first.
     """
     leaving = asyncio.ensure_future(gone(receive))
-    working = asyncio.ensure_future(serve(leaving.done))
+    # A watch that was called off saw nobody leave.
+    working = asyncio.ensure_future(serve(lambda: leaving.done() and not leaving.cancelled()))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -233,10 +239,14 @@ def _usage(answer: Answer) -> dict[str, int]:
 
 
 class _Sent:
-    """The response so far: an HTTP status is still possible until the first byte."""
+    """The response so far: an HTTP status is still possible until the first byte.
+
+    begun: an intent is in the log, so that the answer's end is its outcome's to record.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self.begun = False
         self.started = False
         self.ended = False
 

@@ -10,6 +10,14 @@ from privacy.errors import PrivacyError
 from sandbox.errors import SandboxError
 
 INTERNAL = "internal_error"
+LOG_UNAVAILABLE = "log_unavailable"
+
+SHUTTING_DOWN = RequestRefused(
+    "The gateway is shutting down. Send the request again shortly.",
+    status=503,
+    kind="server_error",
+    code="shutting_down",
+)
 
 
 def refusal(error: Exception) -> RequestRefused:
@@ -22,7 +30,7 @@ def refusal(error: Exception) -> RequestRefused:
                 "The audit log cannot be written, so nothing is answered. Try again later.",
                 status=503,
                 kind="server_error",
-                code="log_unavailable",
+                code=LOG_UNAVAILABLE,
             )
         case PrivacyError():
             return RequestRefused(

@@ -54,6 +54,7 @@ def prove_request(
     """Write a proof of a request's entries that a stranger can check with the verifier key."""
     with opened(home) as session:
         document = prove_and_check(session, request_id)
+        session.record_access("audit.prove", {"request": request_id})
         key = verifier_key(session).encode()
     if out is not None:
         write_file(out, document.encode())

@@ -1,4 +1,7 @@
-"""`sealgate report`: the log turned into evidence for a framework's controls."""
+"""`sealgate report`: the log turned into evidence for a framework's controls, and checked again.
+
+pyHanko takes most of a second to import, so only what signs or verifies imports it.
+"""
 
 import hashlib
 import json
@@ -14,32 +17,31 @@ import typer
 from audit import evidence
 from audit.controls.scope import LogState
 from audit.errors import LogTampered
-from audit.report.generate import generate_report
+from audit.report.generate import Report, generate_report
 from audit.verify import verify_log
 from gateway.cli.keys import verifier_key
 from gateway.cli.models import SIGNATURE, manifests
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, write_file
+from gateway.cli.report_check import Checked, Demand, checked, key_of, report_key, twin
 from gateway.cli.session import Session, opened
 from gateway.errors import PeriodUnclear
 from privacy.genesis import PURPOSES
 from privacy.sealed import CIPHER
 
-app = typer.Typer(help="Compliance reports: generate.", no_args_is_help=True)
+app = typer.Typer(help="Compliance reports: generate, verify, certificate.", no_args_is_help=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A report on disk. counts: controls of each verdict. log_problem: None if the log verifies."""
+    """A report on disk, signed, with what is attached to it beside it.
+
+    counts: controls of each verdict. log_problem: None if the log verifies.
+    """
 
     pdf: Path
-    summary: Path
+    twins: tuple[Path, ...]
     counts: Mapping[str, int]
     log_problem: str | None
-
-
-@app.callback()
-def report() -> None:
-    """Keep `generate` a subcommand."""
 
 
 @app.command()
@@ -53,12 +55,15 @@ def generate(
         str | None, typer.Option("--to", help="Last day, YYYY-MM-DD in UTC; until now.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="PDF to write, its summary beside it as .json.")
+        Path | None, typer.Option(help="PDF to write; its attachments go beside it as JSON.")
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Examine every control over a period and write the PDF. Exit code 1 if the log is tampered."""
+    """Examine every control over a period, write and sign the PDF.
+
+    Exit code 1 if the log is tampered.
+    """
     first = _day(start) if start else None
     last = _day(end) if end else None
     with opened(home) as session:
@@ -67,7 +72,8 @@ def generate(
         print_json(
             {
                 "report_path": str(written.pdf),
-                "summary_path": str(written.summary),
+                "summary_path": str(written.twins[0]),
+                "attachment_paths": [str(each) for each in written.twins],
                 "counts": dict(written.counts),
                 "log_verified": written.log_problem is None,
             }
@@ -81,6 +87,63 @@ def generate(
         raise LogTampered(f"{written.log_problem} The report says so on every page it matters.")
 
 
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="PDF that `sealgate report generate` wrote.")],
+    *,
+    framework: Annotated[str | None, typer.Option(help="Framework it must be of.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="First day it must cover, YYYY-MM-DD.")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="Last day it must cover, YYYY-MM-DD.")
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(help="The report key's certificate. No home is needed then, and no log read."),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a report: signature, whole file, and every figure made again from the log.
+
+    Exit code 1 if the file was changed, another key signed it, or the log gives other figures.
+    JSON files of the same name beside it must say the same.
+    """
+    demand = Demand(framework, start and f"{_day(start):%Y-%m-%d}", end and f"{_day(end):%Y-%m-%d}")
+    if certificate is not None:
+        found = checked(file, public_key=key_of(certificate), demand=demand)
+    else:
+        with opened(home) as session:
+            key = session.keyring.document_key().public
+            found = checked(file, public_key=key, demand=demand, session=session)
+            session.record_access("report.verify", {"file": file.name})
+    if as_json:
+        print_json(_shown(found))
+    else:
+        print_lines(*_told(found))
+
+
+@app.command("certificate")
+def print_certificate(
+    *,
+    out: Annotated[Path | None, typer.Option(help="File to write; standard output if absent.")] = (
+        None
+    ),
+    home: HomeOption = None,
+) -> None:
+    """Print the certificate that others check this deployment's reports with, in PEM."""
+    from audit.report.certificate import armoured, issue  # noqa: PLC0415 - see above
+
+    with opened(home) as session:
+        text = armoured(issue(report_key(session)))
+    if out is None:
+        print_lines(text.rstrip("\n"))
+    else:
+        write_file(out, text.encode())
+        print_lines(f"Wrote {out}")
+
+
 def write_report(
     session: Session,
     *,
@@ -89,7 +152,7 @@ def write_report(
     last_day: datetime | None = None,
     out: Path | None = None,
 ) -> Written:
-    """Examine the log over a period, write PDF and summary, and record that it was done.
+    """Examine the log over a period, write the signed PDF, and record that it was done.
 
     start, last_day: midnights in UTC; from the log's first entry, until now, where absent.
 
@@ -110,19 +173,32 @@ def write_report(
         version=version("sealgate"),
     )
     pdf = out or session.home.reports / f"{framework}-{now:%Y%m%dT%H%M%SZ}.pdf"
-    summary = pdf.with_suffix(".json")
-    write_file(pdf, report.pdf)
-    write_file(summary, (json.dumps(report.summary, indent=1) + "\n").encode())
+    signed = _signed(report, session, now)
+    write_file(pdf, signed)
+    twins = tuple(twin(pdf, name) for name in report.attachments)
+    for path, content in zip(twins, report.attachments.values(), strict=True):
+        write_file(path, (json.dumps(json.loads(content), indent=1) + "\n").encode())
     session.record(
         "report.generated",
         {
             "framework": framework,
             "file": pdf.name,
-            "sha256": hashlib.sha256(report.pdf).hexdigest(),
+            "sha256": hashlib.sha256(signed).hexdigest(),
             "log_size": log.size,
         },
     )
-    return Written(pdf, summary, report.summary["counts"], log.problem)
+    return Written(pdf, twins, report.summary["counts"], log.problem)
+
+
+def _signed(report: Report, session: Session, now: datetime) -> bytes:
+    from audit.report.signing import sign_report  # noqa: PLC0415 - see above
+
+    return sign_report(
+        report.pdf,
+        attachments=report.attachments,
+        key=report_key(session),
+        signed_at=now.replace(microsecond=0),
+    )
 
 
 def _log_state(session: Session) -> tuple[LogState, int | None]:
@@ -157,6 +233,51 @@ def _facts(session: Session) -> dict[str, Any]:
         "tls": False,
         "host": session.settings.host,
     }
+
+
+def _shown(found: Checked) -> dict[str, Any]:
+    summary = found.summary
+    return {
+        "valid": True,
+        "framework": summary["framework"],
+        "period": summary["period"],
+        "generated": summary["generated"],
+        "counts": summary["counts"],
+        "log_size": summary["log"]["size"],
+        "recomputed": found.recomputed,
+        "pages_reproduced": found.pages,
+        "entry": found.entry,
+        "beside": list(found.beside),
+    }
+
+
+def _told(found: Checked) -> list[str]:
+    summary = found.summary
+    period = summary["period"]
+    figures = (
+        f"All {len(summary['figures'])} figures were made again from the log's first "
+        f"{summary['log']['size']} entries and are the same."
+        if found.recomputed
+        else "The figures were not compared with a log: none was given."
+    )
+    pages = {
+        True: "All pages were printed again and are the same to the byte.",
+        False: f"The pages were not compared: they were set by {summary['typesetter']}.",
+        None: "The pages were not compared.",
+    }[found.pages]
+    entry = (
+        f"Its making is entry {found.entry} of the log."
+        if found.entry is not None
+        else "No entry of its making was found."
+    )
+    return [
+        "The report holds: one signature of the report key covers the whole file.",
+        f"  {summary['framework']}, {period['start']} up to {period['end']}",
+        f"  {figures}",
+        f"  {pages}",
+        *([f"  {entry}"] if found.recomputed else []),
+        *(f"  {name} beside it says the same." for name in found.beside),
+    ]
 
 
 def _day(text: str) -> datetime:

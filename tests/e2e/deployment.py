@@ -1,0 +1,117 @@
+"""A deployment to test from outside: its home, its serving process, its keys and its log."""
+
+import json
+import os
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import openai
+import pytest
+
+MODEL = "smollm2-135m"
+START_LIMIT_S = 90
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A serving gateway. keys: API keys of tenant `clinic`, by role."""
+
+    home: Path
+    url: str
+    pid: int
+    keys: dict
+
+    def client(self, role="client", **options):
+        """An openai client that never retries and ignores proxies of the environment."""
+        return openai.OpenAI(
+            base_url=f"{self.url}/v1",
+            api_key=self.keys[role],
+            http_client=openai.DefaultHttpxClient(trust_env=False),
+            max_retries=0,
+            timeout=120,
+            **options,
+        )
+
+    def events(self, request_id=None):
+        """The log's entries, all or of one request, as an auditor's copy of the file shows them."""
+        query = "SELECT body FROM leaf WHERE ?1 IS NULL OR request_id = ?1 ORDER BY idx"
+        path = f"file:{self.home / 'sealgate.db'}?mode=ro"
+        with closing(sqlite3.connect(path, uri=True)) as log:
+            return [json.loads(body) for (body,) in log.execute(query, (request_id,))]
+
+    def workers(self):
+        """Process ids of the sandboxes that live now: grandchildren, of the zygote."""
+        return {
+            grandchild
+            for child in children(self.pid)
+            if b"sandbox.zygote" in Path(f"/proc/{child}/cmdline").read_bytes()
+            for grandchild in children(child)
+        }
+
+
+def children(pid):
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(each) for each in text.split()]
+
+
+def sealgate(*arguments, home, check=True, text=None, **options):
+    """Run one command to its end."""
+    command = [sys.executable, "-m", "gateway", *arguments, "--home", str(home)]
+    return subprocess.run(
+        command, capture_output=True, input=text, text=True, check=check, timeout=120, **options
+    )
+
+
+def eventually(condition, *, limit_s=10.0):
+    """Wait until a condition holds, and say whether it did."""
+    deadline = time.monotonic() + limit_s
+    while not (held := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return held
+
+
+@contextmanager
+def serve(home, **settings):
+    """Serve a home in a child process; settings become its `SEALGATE_*`."""
+    environment = os.environ | {f"SEALGATE_{k.upper()}": str(v) for k, v in settings.items()}
+    command = [sys.executable, "-m", "gateway", "serve", "--json", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--home", str(home)], stdout=subprocess.PIPE, env=environment
+    )
+    try:
+        ready, _, _ = select.select([process.stdout], [], [], START_LIMIT_S)
+        line = process.stdout.readline() if ready else b""
+        if not line:
+            pytest.fail("The gateway did not start; its error stands above.")
+        yield process, json.loads(line)["url"]
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
+        process.stdout.close()
+
+
+def add_keys(home, tenant="clinic"):
+    keys = {}
+    for role in ("client", "officer"):
+        arguments = ["--name", f"e2e {role}", "--tenant", tenant, "--role", role, "--json"]
+        made = sealgate("clients", "add", *arguments, home=home)
+        keys[role] = json.loads(made.stdout)["key"]
+    return keys
+
+
+def make_home(directory, gguf):
+    home = directory / "home"
+    sealgate("init", "--key-file", str(directory / "key"), home=home)
+    sealgate("models", "import", str(gguf), "--id", MODEL, home=home)
+    return home
