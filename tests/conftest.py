@@ -14,6 +14,7 @@ import pytest
 from gateway.models.fetch import fetch
 from gateway.models.importing import ImportedModel, import_gguf
 from sandbox.engines.onnx import OnnxEngine
+from tests.reference_llama import logits
 
 CACHE = Path(__file__).parents[1] / ".sealgate" / "cache"
 # The sealed container aligns tensors so (docs/formats/sealed-v1.md).
@@ -100,10 +101,13 @@ TINY = {
     "tokenizer.ggml.eos_token_id": 1,
     "tokenizer.chat_template": "{% for m in messages %}{{ m.content }}{% endfor %}",
 }
+OPTIONAL = {"output.weight": (288, 64), "rope_freqs.weight": (8,)}
 
 
 def _write_tiny(path: Path, kinds: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
-    """Write a Llama of random weights. kinds: tensor types by the name's last part, or `*`."""
+    """Write a Llama of random weights. kinds: tensor types by the name's last part, or `*`;
+    the optional tensors are there where they are named in full.
+    """
     tokens, types = _tiny_vocabulary()
     fields = TINY | {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types}
     fields |= {key.replace("__", "."): value for key, value in metadata.items()}
@@ -112,10 +116,15 @@ def _write_tiny(path: Path, kinds: Mapping[str, str], metadata: Mapping[str, Any
         if value is not None:
             _add(writer, key, value)
     random = np.random.default_rng(5)
-    for name, shape in _tiny_shapes(len(tokens), tied="output" not in kinds).items():
+    shapes = _tiny_shapes(len(tokens)) | {n: s for n, s in OPTIONAL.items() if n in kinds}
+    for name, shape in shapes.items():
         part = name.removesuffix(".weight").split(".")[-1]
-        kind = "F32" if len(shape) == 1 else kinds.get(part, kinds.get("*", "Q4_1"))
-        values = random.standard_normal(shape) / np.sqrt(shape[-1]) + (len(shape) == 1)
+        kind = (
+            "F32" if len(shape) == 1 else kinds.get(name) or kinds.get(part, kinds.get("*", "Q4_1"))
+        )
+        values = random.standard_normal(shape) / np.sqrt(shape[-1])
+        # Gains and factors are about 1 and positive.
+        values = np.exp(values) if len(shape) == 1 else values
         quantised = gguf.GGMLQuantizationType[kind]
         data = gguf.quantize(values.astype(np.float32), quantised)
         writer.add_tensor(name, data, raw_dtype=quantised)
@@ -140,7 +149,7 @@ def _tiny_vocabulary() -> tuple[list[str], list[int]]:
     return tokens, [3, 3] + [1] * (len(tokens) - 2)
 
 
-def _tiny_shapes(vocabulary: int, *, tied: bool) -> dict[str, tuple[int, ...]]:
+def _tiny_shapes(vocabulary: int) -> dict[str, tuple[int, ...]]:
     hidden, inner, cache = TINY["llama.embedding_length"], TINY["llama.feed_forward_length"], 32
     layer = {"attn_norm": (hidden,), "ffn_norm": (hidden,), "attn_q": (hidden, hidden)}
     layer |= {"attn_k": (cache, hidden), "attn_v": (cache, hidden)}
@@ -150,65 +159,10 @@ def _tiny_shapes(vocabulary: int, *, tied: bool) -> dict[str, tuple[int, ...]]:
     for index in range(TINY["llama.block_count"]):
         shapes |= {f"blk.{index}.{name}.weight": shape for name, shape in layer.items()}
     shapes["output_norm.weight"] = (hidden,)
-    return shapes if tied else shapes | {"output.weight": (vocabulary, hidden)}
+    return shapes
 
 
 @pytest.fixture(scope="session")
 def reference_logits() -> Callable[[Path, list[int]], np.ndarray]:
     """Return a float32 forward pass that shares no code with the engine or with the importer."""
-    return _forward
-
-
-def _forward(path: Path, ids: list[int]) -> np.ndarray:
-    """Compute the logits after each token: float32 [S, V]."""
-    reader = gguf.GGUFReader(path)
-    fields = {k: field.contents() for k, field in reader.fields.items() if k.startswith("llama.")}
-    weights = {
-        t.name: gguf.dequantize(t.data.view(np.ndarray), t.tensor_type).astype(np.float32)
-        for t in reader.tensors
-    }
-    epsilon = fields["llama.attention.layer_norm_rms_epsilon"]
-
-    def norm(x: np.ndarray, name: str) -> np.ndarray:
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon) * weights[name]
-
-    h = weights["token_embd.weight"][ids]
-    for index in range(fields["llama.block_count"]):
-        layer = {
-            name.split(".")[2]: w for name, w in weights.items() if name.startswith(f"blk.{index}.")
-        }
-        h = h + _attention(norm(h, f"blk.{index}.attn_norm.weight"), layer, fields)
-        x = norm(h, f"blk.{index}.ffn_norm.weight")
-        gate = x @ layer["ffn_gate"].T
-        h = h + (gate / (1 + np.exp(-gate)) * (x @ layer["ffn_up"].T)) @ layer["ffn_down"].T
-    head = weights.get("output.weight", weights["token_embd.weight"])
-    return norm(h, "output_norm.weight") @ head.T
-
-
-def _attention(
-    x: np.ndarray, layer: Mapping[str, np.ndarray], fields: dict[str, Any]
-) -> np.ndarray:
-    heads = fields["llama.attention.head_count"]
-    groups = fields["llama.attention.head_count_kv"]
-    length, size = len(x), layer["attn_q"].shape[0] // heads
-    stretch = fields.get("llama.rope.scaling.factor", 1.0)
-    frequencies = fields["llama.rope.freq_base"] ** (-np.arange(0, size, 2) / size)
-    turn = np.exp(1j * np.arange(length)[:, None] / stretch * frequencies)
-
-    def split(name: str, count: int) -> np.ndarray:
-        return (x @ layer[name].T).reshape(length, count, size).transpose(1, 0, 2)
-
-    def rotate(values: np.ndarray) -> np.ndarray:
-        pairs = values[..., 0::2] + 1j * values[..., 1::2]
-        turned = pairs * turn
-        return np.stack([turned.real, turned.imag], -1).reshape(values.shape).astype(np.float32)
-
-    query = rotate(split("attn_q", heads))
-    key, value = rotate(split("attn_k", groups)), split("attn_v", groups)
-    key, value = (np.repeat(part, heads // groups, axis=0) for part in (key, value))
-    scores = query @ key.transpose(0, 2, 1) / np.sqrt(size)
-    scores = np.where(np.tri(length, dtype=bool), scores, -np.inf)
-    shares = np.exp(scores - scores.max(-1, keepdims=True))
-    shares /= shares.sum(-1, keepdims=True)
-    mixed = (shares @ value).transpose(1, 0, 2).reshape(length, heads * size)
-    return mixed @ layer["attn_output"].T
+    return logits

@@ -46,7 +46,7 @@ _SCALARS: dict[int, np.dtype[Any]] = {
 _STRING = 8
 _ARRAY = 9
 
-type_name = {int(kind): kind.name for kind in GGMLQuantizationType}
+_TYPE_NAMES = {int(kind): kind.name for kind in GGMLQuantizationType}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class _TensorEntry:
     offset: int
 
     def tensor(self, name: str, content: memoryview, start: int) -> Tensor:
-        if self.kind not in type_name:
+        if self.kind not in _TYPE_NAMES:
             raise ModelUnsupported(f"tensor {name} has the unknown type {self.kind}.")
         block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(self.kind)]
         if self.shape[-1] % block:
@@ -143,7 +143,7 @@ class _TensorEntry:
                 f"at {len(content)}. Fetch it again."
             )
         data = np.frombuffer(content, np.uint8, length, begin)
-        return Tensor(name, type_name[self.kind], self.shape, data)
+        return Tensor(name, _TYPE_NAMES[self.kind], self.shape, data)
 
 
 class _Cursor:

@@ -104,13 +104,21 @@ def test_every_tensor_type_computes_what_it_says(
 @pytest.mark.parametrize(
     ("kinds", "metadata"),
     [
-        ({"output": "Q8_0"}, {}),
+        ({"output.weight": "Q8_0"}, {}),
+        ({"rope_freqs.weight": "F32"}, {}),
         ({"attn_v": "Q8_0", "ffn_up": "Q4_0"}, {}),
         ({}, {"llama__rope__scaling__type": "linear", "llama__rope__scaling__factor": 4.0}),
         ({}, {"llama__rope__freq_base": 500.0}),
         ({}, {"llama__attention__layer_norm_rms_epsilon": 0.1}),
     ],
-    ids=["own head", "mixed types", "stretched positions", "rope base", "epsilon"],
+    ids=[
+        "own head",
+        "frequency factors",
+        "mixed types",
+        "stretched positions",
+        "rope base",
+        "epsilon",
+    ],
 )
 def test_variations_compute_what_they_say(
     kinds, metadata, tiny_gguf, load_engine, reference_logits

@@ -1,0 +1,246 @@
+"""The local engine against llama.cpp on the same GGUF file, one thread each.
+
+Also: how far its predictions are from the file's weights computed in float32, and how long a
+sealed model takes from the disk to its first token.
+"""
+
+import json
+import mmap
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+# One thread each, NumPy's too; it reads this at import.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import numpy as np
+from contract import ABSENT, REPOSITORY, Figure, Samples, in_turns, parser, report
+from numpy.typing import NDArray
+
+from gateway.models.fetch import fetch
+from gateway.models.importing import ImportedModel, import_gguf
+from gateway.models.tokenizer import Tokenizer
+from privacy import sealed
+from privacy.custodians.keyfile import KeyFile
+from privacy.keyring import Keyring
+from sandbox.engines.onnx import OnnxEngine
+
+# The reference is the one that the tests hold the engine to.
+sys.path.append(str(REPOSITORY))
+from tests.reference_llama import logits as reference_logits
+
+PROMPT_TOKENS = 128
+STEPS = 64
+TEXT = Path(__file__).with_name("engine_text.txt")
+
+
+def main() -> None:
+    """Measure and report."""
+    options = parser(__doc__.splitlines()[0])
+    options.add_argument(
+        "--peer-python", default=sys.executable, help="the interpreter that has llama-cpp-python"
+    )
+    arguments = options.parse_args()
+    path = fetch("smollm2-135m", into=REPOSITORY / ".sealgate" / "cache")
+    model = import_gguf(path)
+    ids = Tokenizer(model.assets["tokenizer.json"]).encode(TEXT.read_text())
+    rounds = 5 if arguments.quick else 15
+    engine, loading = _loaded(model, rounds=3 if arguments.quick else 9)
+    figures = [
+        *_against_peer(engine, path, ids, python=arguments.peer_python, rounds=rounds),
+        _perplexity(engine, path, ids[: 256 if arguments.quick else 512]),
+        loading,
+    ]
+    report(figures, destination=arguments.json)
+
+
+def _loaded(model: ImportedModel, *, rounds: int) -> tuple[OnnxEngine, Figure]:
+    """Seal the model, and time from the sealed file to an engine that has run a prompt."""
+    engines: list[OnnxEngine] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        keyring = Keyring.create(Path(scratch, "keyring"), KeyFile.create(Path(scratch, "key")))
+        path = Path(scratch, "model.sealed")
+        sealed.seal(
+            path,
+            keyring=keyring,
+            model_id=model.model_id,
+            config=model.config,
+            graph=model.graph,
+            tensors=model.tensors,
+            assets=model.assets,
+        )
+
+        def load() -> float:
+            engines.clear()
+            begun = time.perf_counter()
+            engines.append(_load_sealed(path, keyring))
+            return time.perf_counter() - begun
+
+        # The first load also imports the runtime, which a server does once.
+        load()
+        (taken,) = in_turns(load, rounds=rounds)
+    samples = Samples(taken)
+    return engines[0], Figure("load_s", samples.median, "s", "<= 0.5", ours=f"{samples} s")
+
+
+def _load_sealed(path: Path, keyring: Keyring) -> OnnxEngine:
+    with sealed.opened(path, keyring=keyring) as reader:
+        manifest, descriptor = reader.manifest, reader.load()
+    try:
+        memory = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+    finally:
+        os.close(descriptor)
+    return OnnxEngine.load(manifest, memoryview(memory))
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds that a prompt took, and that each token after it took."""
+
+    prefill_s: float
+    decode_s: float
+
+
+def _against_peer(
+    engine: OnnxEngine, path: Path, ids: list[int], *, python: str, rounds: int
+) -> list[Figure]:
+    decode, prefill = "decode_ratio_vs_llamacpp", "prefill_ratio_vs_llamacpp"
+    peer = start_peer(python, path)
+    if peer is None:
+        return [
+            Figure(decode, None, "x", ">= 1.05", peer=ABSENT),
+            Figure(prefill, None, "x", ">= 2.5", peer=ABSENT),
+        ]
+    prompt = ids[:PROMPT_TOKENS]
+    ours, theirs = in_turns(
+        lambda: _measure(engine, prompt), lambda: peer.measure(prompt), rounds=rounds
+    )
+    peer.close()
+    return [
+        _ratio(decode, ">= 1.05", *_speeds(ours, theirs, lambda t: 1 / t.decode_s), peer.note),
+        _ratio(
+            prefill,
+            ">= 2.5",
+            *_speeds(ours, theirs, lambda t: PROMPT_TOKENS / t.prefill_s),
+            peer.note,
+        ),
+    ]
+
+
+def _measure(engine: OnnxEngine, prompt: list[int]) -> Timing:
+    """Time a prompt and a greedy answer."""
+    begun = time.perf_counter()
+    decoding = engine.start(len(prompt) + STEPS)
+    token = int(decoding.feed(prompt).argmax())
+    prompted = time.perf_counter()
+    for _ in range(STEPS):
+        token = int(decoding.feed([token]).argmax())
+    return Timing(prompted - begun, (time.perf_counter() - prompted) / STEPS)
+
+
+def _speeds(
+    ours: list[Timing], theirs: list[Timing], speed: Callable[[Timing], float]
+) -> tuple[Samples, Samples]:
+    return Samples([speed(t) for t in ours]), Samples([speed(t) for t in theirs])
+
+
+def _ratio(name: str, target: str, ours: Samples, theirs: Samples, note: str) -> Figure:
+    return Figure(
+        name,
+        ours.median / theirs.median,
+        "x",
+        target,
+        ours=f"{ours} tokens/s",
+        peer=f"{theirs} tokens/s{note}",
+    )
+
+
+class Peer:
+    """llama.cpp in a process of its own."""
+
+    def __init__(self, python: str, path: Path, mode: str, note: str) -> None:
+        self.note = note
+        script = Path(__file__).with_name("engine_peer.py")
+        self._process = subprocess.Popen(
+            [python, str(script), str(path), mode],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def measure(self, prompt: list[int]) -> Timing:
+        """Time a prompt and an answer as long as ours.
+
+        Raises:
+            PeerGone: The process ended instead.
+        """
+        if self._process.stdin is None or self._process.stdout is None:
+            raise PeerGone
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps([prompt, STEPS]) + "\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise PeerGone
+        return Timing(**json.loads(line))
+
+    def close(self) -> int:
+        """End the process and return its exit code, negative for a signal."""
+        with suppress(BrokenPipeError):
+            self._process.communicate()
+        return self._process.returncode
+
+
+class PeerGone(Exception):
+    """The peer's process ended."""
+
+
+def start_peer(python: str, path: Path) -> Peer | None:
+    """Start llama.cpp as it comes; without its repacked weights where those crash it.
+
+    Some processors' AMX kernels end it with a signal (llama.cpp issue 20824). What it was
+    measured with stands beside its numbers.
+    """
+    for mode, note in (("repacked", ""), ("plain", ", weights not repacked: that crashed")):
+        peer = Peer(python, path, mode, note)
+        try:
+            peer.measure(list(range(100, 100 + PROMPT_TOKENS)))
+        except PeerGone:
+            if peer.close() >= 0:
+                return None
+        else:
+            return peer
+    return None
+
+
+def _perplexity(engine: OnnxEngine, path: Path, ids: list[int]) -> Figure:
+    """Compare how well the text is predicted with its prediction by float32 weights."""
+    decoding = engine.start(len(ids))
+    ours = _perplexity_of(np.array([decoding.feed([token]) for token in ids]), ids)
+    reference = _perplexity_of(reference_logits(path, ids), ids)
+    return Figure(
+        "perplexity_ratio_vs_f32",
+        ours / reference,
+        "x",
+        "<= 1.01",
+        ours=f"{ours:.4f} over {len(ids)} tokens",
+        peer=f"{reference:.4f}",
+    )
+
+
+def _perplexity_of(logits: NDArray[np.float32], ids: list[int]) -> float:
+    wide = logits[:-1].astype(np.float64)
+    top = wide.max(-1, keepdims=True)
+    totals = np.log(np.exp(wide - top).sum(-1)) + top[:, 0]
+    return float(np.exp((totals - wide[np.arange(len(wide)), ids[1:]]).mean()))
+
+
+if __name__ == "__main__":
+    main()
