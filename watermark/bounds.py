@@ -19,13 +19,16 @@ ISSUED_REFERENCE = 10**6
 # Odds of one in a hundred, for the best of the e values: less is not worth calling a mark.
 WEAK_THRESHOLD = 1e-2
 
+# A bound above this is not looked for, and stated as 1.
+LOG_STATED = math.log(WEAK_THRESHOLD)
+
 # Below this a float64 loses digits; the bound is then stated as this.
 _SMALLEST = 1e-300
 
 
-def tests(scored: int, *, keys: int, modes: int) -> int:
+def tests(scored: int, *, keys: int, modes: int, trials: int) -> int:
     """Return M for a text of `scored` scored tokens."""
-    return len(EPSILONS) * windows.count(scored) * keys * modes
+    return len(EPSILONS) * windows.count(scored) * keys * modes * trials
 
 
 def log_p(log_evidence: float, *, tests: int, hypotheses: int) -> float:

@@ -143,8 +143,8 @@ def _power(x: int, exponent: int) -> int:
 
 
 def _inverse(x: int) -> int:
-    """Return 1/x: the multiplicative group has 255 elements, so x^254 x = 1."""
-    return _power(x, _ORDER - 1)
+    """Return 1/x, the place of 1 in the row of x's multiples."""
+    return int(_products()[x].tolist().index(1))
 
 
 def _bytes_of(values: NDArray[np.uint32] | NDArray[np.uint64], width: int) -> NDArray[np.uint8]:

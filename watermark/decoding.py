@@ -65,7 +65,9 @@ def _by_reliability(table: Table, maxima: NDArray[np.float64]) -> list[int]:
 def _spanned(table: Table, rows: tuple[int, ...], floor: float) -> NDArray[np.uint64]:
     """Return codewords whose symbols at four positions sum to `floor` or more."""
     a, b, c, d = rows
-    parts = spanning((a, b, c, d))
+    one, two, three, four = sorted(rows)
+    # Tabulated for ascending positions alone, of which there are only 70.
+    parts = spanning((one, two, three, four))[np.argsort(np.argsort(rows))]
     left_scores, left = _pairs(table[a], table[b], parts[0], parts[1])
     right_scores, right = _pairs(table[c], table[d], parts[2], parts[3])
     i, j = np.nonzero(left_scores[:, None] + right_scores[None, :] >= floor)

@@ -1,16 +1,16 @@
-"""Looks through the windows of a text for the best id under one key.
+"""Looks through the windows of a text for the ids that were written under one key.
 
 Windows are taken by how high any codeword could score in them, so that most are never decoded:
 one that cannot reach the threshold, or not beat what was found, is passed over.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark import bounds
+from watermark import bounds, code
 from watermark.decoding import Candidates, decode
 from watermark.issued import IssuedIds
 from watermark.passage import Passage
@@ -20,8 +20,10 @@ from watermark.windows import windows
 
 # Scored tokens in which windows begin, whose running sums are held at a time: about 50 MB.
 SECTION = 4800
-# Windows looked into in a section, those that could score highest first.
-_SEARCHED = 64
+# Windows looked into in a section, those that could score highest first. Each stretch of it has a
+# share of its own, so that one long mark leaves room for a short one elsewhere.
+_SEARCHED = 192
+_STRETCH = 600
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,15 +55,40 @@ class Hypotheses:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Sighting:
+    """A window whose table is worth a closer look. window: scored tokens, end exclusive.
+
+    least: the largest logarithm of a bound that is of interest here.
+    """
+
+    table: Table
+    epsilon: int
+    window: tuple[int, int]
+    least: float
+
+    def ceiling(self) -> float:
+        """Return what no codeword can exceed: the sum of the rows' maxima."""
+        return float(self.table.max(axis=1).sum())
+
+    def explain(self, codeword: np.uint64) -> None:
+        """Take an id that was found out of the table: its cells no longer speak for any other.
+
+        A cell of zero says that nothing was seen. What is left is scored as if only that id had
+        been written here, under which no other cell depends on how its tokens were drawn.
+        """
+        found = code.symbols(np.array([codeword]))[0]
+        self.table[np.arange(code.LENGTH), found] = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Finding:
-    """The best id so far. window: scored tokens, end exclusive. table: the window's scores."""
+    """The best id so far, and where it was seen."""
 
     log_bound: float
     log_evidence: float
     codeword: np.uint64
     hypotheses: Hypotheses
-    window: tuple[int, int]
-    table: Table
+    sighting: Sighting
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,25 +103,49 @@ class _Section:
         return np.unique(np.concatenate([self.windows.ravel(), self.own]))
 
 
-def search(
-    passage: Passage, key: bytes, hypotheses: Sequence[Hypotheses], *, best: Finding | None
-) -> Finding | None:
-    """Return the best finding under a key, or `best` if that is as good.
+def look(passage: Passage, key: bytes, hypotheses: Sequence[Hypotheses]) -> list[Sighting]:
+    """Return the windows in which an id could reach the threshold under a key, and the whole text.
+
+    Those that could score highest come first, the whole text last.
 
     passage: at least one scored token.
     """
     cipher = MarkCipher(key)
-    whole = None
+    floor = min(each.needed(bounds.LOG_THRESHOLD) for each in hypotheses)
+    found: list[tuple[float, Sighting]] = []
+    whole: NDArray[np.float64] | None = None
     for section in _sections(passage.size):
         running = tally(cipher, passage, section.edges)
-        for epsilon, window in _promising(running, section.windows):
-            table = running.table(epsilon, *window)
-            best = _better(best, table, window, hypotheses, limit=bounds.LOG_THRESHOLD)
+        found += _promising(running, section.windows, floor)
         tables = np.stack([running.table(e, *section.own) for e in range(len(running.sums))])
         whole = tables if whole is None else whole + tables
-    # The whole text comes last and is searched for any bound at all, so that there is one to say.
-    for table in () if whole is None else whole:
-        best = _better(best, table, (0, passage.size), hypotheses, limit=0.0)
+    found.sort(key=lambda each: -each[0])
+    # The whole text is searched for a weaker bound too, so that there is one to say.
+    everything = [
+        Sighting(table, epsilon, (0, passage.size), bounds.LOG_STATED)
+        for epsilon, table in enumerate(() if whole is None else whole)
+    ]
+    return [sighting for _, sighting in found] + everything
+
+
+def strongest(
+    sightings: Iterable[Sighting], hypotheses: Sequence[Hypotheses], *, best: Finding | None
+) -> Finding | None:
+    """Return the best finding among sightings under one key, or `best` if that is as good."""
+    for sighting in sightings:
+        ceiling = sighting.ceiling()
+        for each in hypotheses:
+            limit = sighting.least if best is None else min(sighting.least, best.log_bound)
+            floor = each.needed(limit)
+            if ceiling < floor:
+                continue
+            found = each.find(sighting.table, floor=floor)
+            if not found.scores.size:
+                continue
+            score = float(found.scores[0])
+            bound = bounds.log_p(score, tests=each.tests, hypotheses=each.count)
+            if best is None or bound < best.log_bound:
+                best = Finding(bound, score, found.codewords[0], each, sighting)
     return best
 
 
@@ -107,33 +158,22 @@ def _sections(scored: int) -> Iterator[_Section]:
 
 
 def _promising(
-    running: Tally, candidates: NDArray[np.int64]
-) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Yield e index and window of those that could score highest, the highest first."""
+    running: Tally, candidates: NDArray[np.int64], floor: float
+) -> list[tuple[float, Sighting]]:
+    """Return the windows of a section that could score highest, each with its ceiling."""
     ceilings = running.ceilings(candidates)
-    for flat in np.argsort(-ceilings, axis=None, kind="stable")[:_SEARCHED]:
-        epsilon, row = divmod(int(flat), len(candidates))
-        start, end = candidates[row]
-        yield epsilon, (int(start), int(end))
-
-
-def _better(
-    best: Finding | None,
-    table: Table,
-    window: tuple[int, int],
-    hypotheses: Sequence[Hypotheses],
-    *,
-    limit: float,
-) -> Finding | None:
-    """Return the best finding in a table whose bound is below `limit`, if it beats `best`."""
-    ceiling = float(table.max(axis=1).sum())
-    for each in hypotheses:
-        floor = each.needed(limit if best is None else min(limit, best.log_bound))
-        found = each.find(table, floor=floor) if ceiling >= floor else None
-        if found is None or not found.scores.size:
-            continue
-        score = float(found.scores[0])
-        bound = bounds.log_p(score, tests=each.tests, hypotheses=each.count)
-        if best is None or bound < best.log_bound:
-            best = Finding(bound, score, found.codewords[0], each, window, table)
-    return best
+    stretches = (candidates[:, 0] - running.edges[0]) // _STRETCH
+    share = max(_SEARCHED * _STRETCH // SECTION, _SEARCHED // (int(stretches.max(initial=0)) + 1))
+    found = []
+    for stretch in np.unique(stretches):
+        rows = np.flatnonzero(stretches == stretch)
+        own = ceilings[:, rows]
+        for flat in np.argsort(-own, axis=None, kind="stable")[:share]:
+            epsilon, row = divmod(int(flat), rows.size)
+            if own[epsilon, row] < floor:
+                break
+            start, end = (int(edge) for edge in candidates[rows[row]])
+            table = running.table(epsilon, start, end)
+            sighting = Sighting(table, epsilon, (start, end), bounds.LOG_THRESHOLD)
+            found.append((float(own[epsilon, row]), sighting))
+    return found

@@ -69,7 +69,9 @@ def tally(cipher: MarkCipher, passage: Passage, edges: NDArray[np.int64]) -> Tal
         cells = score.cells(alphabet.draws(passage.contexts[part], passage.tokens[part]))
         _add(sums, groups[begin : begin + alphabet.BATCH], cells)
     table = sums.reshape(len(score.EPSILONS), edges.size, LENGTH, ALPHABET)
-    np.cumsum(table, axis=1, out=table)
+    # Row by row: a cumulative sum along this axis would stride through memory.
+    for edge in range(1, edges.size):
+        table[:, edge] += table[:, edge - 1]
     return Tally(edges, table)
 
 

@@ -152,5 +152,16 @@ def test_status_rises_with_what_was_drawn(marked_text):
         statuses[length], evidence[length] = found.status, found.log_evidence
     assert statuses == {3: "unmarked", 20: "weak", 200: "traceable"}
     assert evidence[3] < math.log(300) < evidence[20]
-    needed = math.log(1e12 * bounds.tests(198, keys=1, modes=2))
+    needed = math.log(1e12 * bounds.tests(198, keys=1, modes=2, trials=1))
     assert evidence[20] < needed < evidence[200]
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 2, 3])
+def test_evidence_of_fewer_tokens_than_a_context_is_none(drawn):
+    """An answer may end at once, by its end token or a limit of one."""
+    sampler = Sampler(KEY, 77, SEED)
+    for c in range(drawn):
+        sampler.draw((c, c + 1), IDS, PROBS)
+    evidence = sampler.evidence()
+    assert (evidence.marked, evidence.status) == (drawn, "unmarked")
+    assert (evidence.log_evidence == 0.0) == (drawn < 3)

@@ -76,7 +76,7 @@ def test_windows_are_counted_as_they_are_laid(scored):
 def test_bound_counts_every_choice():
     # 198 scored tokens: 14 windows of 50, 5 of 100, the whole.
     assert windows.count(198) == 1 + 14 + 5
-    assert bounds.tests(198, keys=4, modes=2) == 3 * 20 * 4 * 2
+    assert bounds.tests(198, keys=4, modes=2, trials=3) == 3 * 20 * 4 * 2 * 3
     bound = bounds.log_p(60.0, tests=480, hypotheses=2**32)
     assert bounds.p_value(bound) == pytest.approx(480 * 2**32 * math.exp(-60))
     assert bounds.needed(bound, tests=480, hypotheses=2**32) == pytest.approx(60)
