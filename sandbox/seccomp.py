@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import select
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,13 +66,20 @@ NOT_EXECUTABLE = (
     Call("mmap", 9, "the key-value cache and large arrays"),
     Call("mprotect", 10, "malloc grows a thread's heap"),
 )
+# MADV_DONTNEED, _FREE, _HUGEPAGE, _NOHUGEPAGE. Not, say, _MERGEABLE: shared pages tell by the
+# time of a write what others hold.
+ADVISED = (4, 8, 14, 15)
+# FUTEX_WAIT, _WAKE, _WAIT_BITSET, _WAKE_BITSET, with either flag (_PRIVATE, _CLOCK_REALTIME). Not
+# the priority-inheriting and requeueing kinds, where the kernel's own mistakes have been.
+FUTEX_COMMANDS = (0, 1, 9, 10)
+_FUTEX_FLAGS = 128 | 256
+MADVISE = Call("madvise", 28, "malloc asks for and gives back huge pages")
+FUTEX = Call("futex", 202, "locks of the interpreter and the engine, contended or not")
 FREE = (
     Call("munmap", 11, "large arrays go back"),
     Call("brk", 12, "malloc grows the main heap"),
     Call("rt_sigreturn", 15, "return from a signal handler"),
     Call("mremap", 25, "realloc of a large array"),
-    Call("madvise", 28, "malloc asks for and gives back huge pages"),
-    Call("futex", 202, "locks of the interpreter and the engine, contended or not"),
     Call("clock_gettime", 228, "time, where the vDSO cannot answer"),
     Call("exit_group", 231, "the worker's end"),
 )
@@ -86,7 +94,8 @@ PASSING = (
 SENTINEL = Call("sched_get_priority_max", 146, "self-test")
 SENTINEL_ERRNO = errno.ENOTRECOVERABLE
 
-ALLOWED = tuple(call.name for call in (*ON_SOCKET, *NOT_EXECUTABLE, *FREE))
+LIST = (*ON_SOCKET, *NOT_EXECUTABLE, MADVISE, FUTEX, *FREE)
+ALLOWED = tuple(call.name for call in LIST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,8 @@ def build() -> Filters:
         noticing += _only_descriptor_zero(call.number)
     for call in NOT_EXECUTABLE:
         noticing += _without_execution(call.number)
+    noticing += _only_values(MADVISE.number, 2, ADVISED)
+    noticing += _only_values(FUTEX.number, 1, FUTEX_COMMANDS, ignoring=_FUTEX_FLAGS)
     noticing += [_jump_equal(SENTINEL.number, 0, 1), _return(_ERRNO | SENTINEL_ERRNO)]
     noticing.append(_return(_NOTIFY))
     closing = [_load(_NUMBER)]
@@ -216,6 +227,17 @@ def _without_execution(number: int) -> list[bytes]:
     ]
 
 
+def _only_values(
+    number: int, argument: int, values: Sequence[int], *, ignoring: int = 0
+) -> list[bytes]:
+    """Allow a call whose 32-bit argument, without the bits `ignoring`, is one of `values`."""
+    body = [_load(_argument(argument)), _keep_bits(~ignoring & 0xFFFFFFFF)]
+    for value in values:
+        body += [_jump_equal(value, 0, 1), _return(_ALLOW)]
+    body.append(_return(_NOTIFY))
+    return [_jump_equal(number, 0, len(body)), *body]
+
+
 def _program(instructions: list[bytes]) -> Program:
     code = b"".join(instructions)
     memory = ctypes.create_string_buffer(code, len(code))
@@ -237,6 +259,10 @@ def _jump_at_least(value: int, then: int, otherwise: int) -> bytes:
 
 def _jump_any_bit(value: int, then: int, otherwise: int) -> bytes:
     return _instruction(0x45, then, otherwise, value)
+
+
+def _keep_bits(mask: int) -> bytes:
+    return _instruction(0x54, 0, 0, mask)
 
 
 def _return(action: int) -> bytes:
