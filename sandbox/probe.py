@@ -4,6 +4,7 @@ Every check asks the kernel to do the thing, in a short-lived child where that w
 none reads a version number.
 """
 
+import contextlib
 import os
 import platform
 import select
@@ -107,7 +108,8 @@ def _seccomp() -> str:
     def install() -> None:
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         filters = seccomp.build()
-        seccomp.install_noticing(filters)
+        # Nobody listens to a child that only probes: a refused call then fails at once.
+        os.close(seccomp.install_noticing(filters))
         seccomp.install_closing(filters)
         # A filter that allows too little would fail here: little more is left to this child.
         os._exit(0 if seccomp.in_force() else 1)
@@ -173,13 +175,16 @@ def _in_child(work: Callable[[], None]) -> None:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        code = 1
         try:
             work()
             code = 0
         except BaseException as error:  # noqa: BLE001 - the child's edge: it only reports
-            os.write(writing, str(error).encode()[:400])
-            code = 1
-        os._exit(code)
+            # Behind half a seccomp filter even that may be refused.
+            with contextlib.suppress(OSError):
+                os.write(writing, str(error).encode()[:400])
+        finally:
+            os._exit(code)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         told = pipe.read().decode(errors="replace")
