@@ -34,7 +34,17 @@ def observe(pid: int) -> Mapping[str, Any]:
     except OSError:
         # A /proc mounted with hidepid shows no such process to an ordinary user.
         return {"observed": False}
-    fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+    check(text)
+    return {"observed": True}
+
+
+def check(status: str) -> None:
+    """Read a worker's /proc/PID/status.
+
+    Raises:
+        SandboxUnavailable: It shows a wall missing.
+    """
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     for name, expected in _EXPECTED.items():
         if fields.get(name, "").strip() != expected:
             raise SandboxUnavailable(
@@ -43,4 +53,3 @@ def observe(pid: int) -> Mapping[str, Any]:
             )
     if len(fields.get("NSpid", "").split()) < 2:  # noqa: PLR2004 - outside and inside
         raise SandboxUnavailable("SANDBOX_UNAVAILABLE: a worker has no PID namespace of its own")
-    return {"observed": True}

@@ -14,15 +14,13 @@ DONE, FAILED = 0, 70
 def serve_once(engine: Engine, walls: Walls, *, socket: int) -> NoReturn:
     """Lock down, say READY, answer one job and exit. `os._exit`: nothing of the zygote's runs."""
     code = FAILED
-    place = socket
     try:
         lockdown.lock_worker(walls, connection=socket)
-        place = SOCKET
-        _write(place, wire.frame(wire.READY))
+        _write(wire.frame(wire.READY))
         _answer(engine)
         code = DONE
     except BaseException as error:  # noqa: BLE001 - the process's edge: whatever it was, it ends
-        _report(place, error)
+        _report(error)
     os._exit(code)
 
 
@@ -32,18 +30,18 @@ def _answer(engine: Engine) -> None:
         raise FrameInvalid("A worker takes a job and nothing else.")
 
     def emit(token: int) -> None:
-        _write(SOCKET, wire.frame(wire.TOKENS, wire.pack_tokens([token])))
+        _write(wire.frame(wire.TOKENS, wire.pack_tokens([token])))
 
     end = generate(engine, wire.decode_job(payload), emit=emit)
-    _write(SOCKET, wire.frame(wire.END, wire.encode(end)))
+    _write(wire.frame(wire.END, wire.encode(end)))
 
 
-def _report(place: int, error: BaseException) -> None:
+def _report(error: BaseException) -> None:
     """Tell what failed by its name; only our own errors carry a sentence, which holds no value."""
     name = type(error).__name__
     text = f"{name}: {error}" if isinstance(error, SandboxError | OSError) else name
     try:
-        _write(place, wire.frame(wire.FAILED, text.encode()[:200]))
+        _write(wire.frame(wire.FAILED, text.encode()[:200]))
     except OSError:
         return
 
@@ -64,7 +62,8 @@ def _read_exactly(count: int) -> bytes:
     return bytes(parts)
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def _write(data: bytes) -> None:
+    """Write to the socket, which stands in its place from the lock-down's first step on."""
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        view = view[os.write(SOCKET, view) :]
