@@ -46,7 +46,7 @@ class Job:
 class Evidence(TypedDict):
     """What an answer's mark is worth, by its worker's own word."""
 
-    status: Annotated[str, msgspec.Meta(pattern="^(traceable|weak|unmarked)$")]
+    status: Annotated[str, msgspec.Meta(pattern="^(traceable|weak|unmarked)\\Z")]
     marked: Annotated[int, msgspec.Meta(ge=0, le=MOST_BYTES)]
     log_evidence: float
 
