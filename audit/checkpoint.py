@@ -7,7 +7,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -87,24 +87,33 @@ def sign(checkpoint: Checkpoint, *, public_key: bytes, signer: Callable[[bytes],
     return f"{text}\n\u2014 {key.name} {_base64(key.key_id + signature)}\n"
 
 
-def verify(note: str, *, origin: str, public_key: bytes) -> Checkpoint:
+def verify(
+    note: str, *, origin: str, public_key: bytes, earlier: Sequence[bytes] = ()
+) -> Checkpoint:
     """Return the checkpoint that a signed note holds.
 
+    earlier: keys that the log was signed with before its key was rotated; any of them will do.
+
     Raises:
-        CheckpointInvalid: It is malformed, of another log, or not signed by that key.
+        CheckpointInvalid: It is malformed, of another log, or not signed by such a key.
     """
     text, signatures = _parts(note)
-    key = VerifierKey(origin, public_key)
+    keys = [VerifierKey(origin, each) for each in (public_key, *earlier)]
     checkpoint = _parse(text)
     if checkpoint.origin != origin:
         raise CheckpointInvalid(
             f"The checkpoint is of the log {checkpoint.origin!r}, not of {origin!r}."
         )
     # Signatures of unknown keys are ignored; every one that claims ours must hold (signed-note).
-    ours = [s for name, key_id, s in signatures if name == key.name and key_id == key.key_id]
+    ours = [
+        (key, signature)
+        for name, key_id, signature in signatures
+        for key in keys
+        if (name, key_id) == (key.name, key.key_id)
+    ]
     if not ours:
-        raise CheckpointInvalid(f"No signature is by the key {origin}+{key.key_id.hex()}.")
-    for signature in ours:
+        raise CheckpointInvalid(f"No signature is by the key {origin}+{keys[0].key_id.hex()}.")
+    for key, signature in ours:
         _verify_signature(key, signature, text)
     return checkpoint
 

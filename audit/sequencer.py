@@ -32,7 +32,9 @@ class Sequencer:
     """Appends events from any thread; one per process and log.
 
     origin: the log's name, first line of its checkpoints. public_key: raw Ed25519, 32 bytes.
-    sign: makes that key's signature; may raise. queue_limit: events that may wait.
+    sign: makes that key's signature; may raise. public_keys: where the key may be rotated, gives
+    the key that `sign` signs with now, then those it signed with before and that are still
+    trusted. queue_limit: events that may wait.
     """
 
     def __init__(
@@ -42,10 +44,12 @@ class Sequencer:
         origin: str,
         public_key: bytes,
         sign: Callable[[bytes], bytes],
+        public_keys: Callable[[], Sequence[bytes]] | None = None,
         queue_limit: int = QUEUE_LIMIT,
     ) -> None:
         self._engine = engine
-        self._writer = Writer(engine, origin=origin, public_key=public_key, sign=sign)
+        keys = public_keys or (lambda: (public_key,))
+        self._writer = Writer(engine, origin=origin, public_keys=keys, sign=sign)
         self._queue_limit = queue_limit
         self._queue: deque[_Waiting] = deque()
         self._changed = threading.Condition()

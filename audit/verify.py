@@ -5,7 +5,7 @@ only against a checkpoint kept elsewhere (`audit.proof.consistency`).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,8 +85,12 @@ class _Seen:
         self.last_ms = max(entry.time_ms, self.last_ms or entry.time_ms)
 
 
-def verify_log(engine: sa.Engine, *, origin: str, public_key: bytes) -> LogReport:
+def verify_log(
+    engine: sa.Engine, *, origin: str, public_key: bytes, earlier: Sequence[bytes] = ()
+) -> LogReport:
     """Verify the log as it stands, all of it, and return what it holds.
+
+    earlier: keys that checkpoints were signed with before the log's key was rotated.
 
     Raises:
         LogTampered: The first entry or checkpoint that is wrong; `index` names the entry.
@@ -96,7 +100,9 @@ def verify_log(engine: sa.Engine, *, origin: str, public_key: bytes) -> LogRepor
         # 1. Each entry: its place, its bytes, its columns, its marks.
         # 2. Each checkpoint, as the tree reaches its size: signature and root.
         seen = _Seen()
-        checkpoints = _Checkpoints(connection, origin=origin, public_key=public_key)
+        checkpoints = _Checkpoints(
+            connection, origin=origin, public_key=public_key, earlier=earlier
+        )
         for entry, hashed in _entries(connection):
             seen.frontier.append(hashed)
             seen.add(entry)
@@ -121,7 +127,14 @@ def verify_log(engine: sa.Engine, *, origin: str, public_key: bytes) -> LogRepor
 class _Checkpoints:
     """Walks the stored checkpoints beside the growing tree."""
 
-    def __init__(self, connection: sa.Connection, *, origin: str, public_key: bytes) -> None:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        *,
+        origin: str,
+        public_key: bytes,
+        earlier: Sequence[bytes],
+    ) -> None:
         table = store.checkpoint
         query = sa.select(table.c.size, table.c.note).order_by(table.c.size)
         rows = connection.execution_options(yield_per=CHUNK).execute(query)
@@ -129,6 +142,7 @@ class _Checkpoints:
         self._next = next(self._rows, None)
         self._origin = origin
         self._public_key = public_key
+        self._earlier = earlier
         self._covered = 0
         self.verified = 0
         self.newest = ""
@@ -139,7 +153,9 @@ class _Checkpoints:
             return
         size, note = self._next
         try:
-            told = checkpoint.verify(note, origin=self._origin, public_key=self._public_key)
+            told = checkpoint.verify(
+                note, origin=self._origin, public_key=self._public_key, earlier=self._earlier
+            )
         except CheckpointInvalid as error:
             raise LogTampered(
                 f"The checkpoint of {size} entries does not hold. {error}", index=self._covered

@@ -48,8 +48,9 @@ class Recorded:
 class Writer:
     """Appends batches.
 
-    origin: the log's name. public_key: raw Ed25519, 32 bytes. sign: makes its signature; whatever
-    it raises leaves the log as it was.
+    origin: the log's name. public_keys: gives the key that signs now, raw Ed25519, 32 bytes, then
+    earlier ones that are trusted. sign: makes its signature; whatever it raises leaves the log as
+    it was.
     """
 
     def __init__(
@@ -57,12 +58,12 @@ class Writer:
         engine: sa.Engine,
         *,
         origin: str,
-        public_key: bytes,
+        public_keys: Callable[[], Sequence[bytes]],
         sign: Callable[[bytes], bytes],
     ) -> None:
         self._engine = engine
         self._origin = origin
-        self._public_key = public_key
+        self._public_keys = public_keys
         self._sign = sign
         self._connection: sa.Connection | None = None
         self._files: list[tuple[int, int]] = []
@@ -199,7 +200,10 @@ class Writer:
         if newest is None:
             raise LogTampered("The log has entries and no checkpoint.")
         try:
-            told = checkpoint.verify(newest.note, origin=self._origin, public_key=self._public_key)
+            key, *earlier = self._public_keys()
+            told = checkpoint.verify(
+                newest.note, origin=self._origin, public_key=key, earlier=earlier
+            )
         except CheckpointInvalid as error:
             raise LogTampered(f"The newest checkpoint does not hold. {error}") from error
         if (told.size, told.root) != (frontier.size, frontier.root()):
@@ -211,7 +215,11 @@ class Writer:
     def _note(self, frontier: Frontier) -> str:
         head = Checkpoint(self._origin, frontier.size, frontier.root())
         try:
-            return checkpoint.sign(head, public_key=self._public_key, signer=self._sign)
+            try:
+                return checkpoint.sign(head, public_key=self._public_keys()[0], signer=self._sign)
+            except CheckpointInvalid:
+                # The key was rotated between the two questions; asked again, they agree.
+                return checkpoint.sign(head, public_key=self._public_keys()[0], signer=self._sign)
         except Exception as error:
             # Whatever keeps the key from signing keeps the log from growing.
             raise LogUnavailable(f"The log's checkpoint cannot be signed: {error}") from error

@@ -8,10 +8,11 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -71,12 +72,28 @@ class Credential:
     revoked_ms: int | None
 
 
-class Credentials:
-    """The credential table. Safe to use from several threads and processes."""
+class Peppered(Protocol):
+    """What peppers come from: an unlocked keyring, or a client of the key broker."""
 
-    def __init__(self, engine: sa.Engine, *, pepper: bytes) -> None:
+    def epochs(self, purpose: str) -> list[int]:
+        """Return the epochs that can be derived from, the active one first."""
+        ...
+
+    def derive(self, purpose: str, *context: bytes, epoch: int | None = None) -> bytes:
+        """Derive a 32-byte key."""
+        ...
+
+
+class Credentials:
+    """The credential table. Safe to use from several threads and processes.
+
+    peppers: the peppers now, the active one first. A key that was issued under an earlier one
+    keeps working while the keyring still has that one.
+    """
+
+    def __init__(self, engine: sa.Engine, *, peppers: Callable[[], Sequence[bytes]]) -> None:
         self._engine = engine
-        self._pepper = pepper
+        self._peppers = peppers
         metadata.create_all(engine)
 
     def add(
@@ -102,7 +119,7 @@ class Credentials:
             connection.execute(
                 credentials.insert().values(
                     id=credential.credential_id,
-                    key_hmac=self._hmac(key),
+                    key_hmac=_hmac(key, self._peppers()[0]),
                     tenant=tenant,
                     name=name,
                     role=role.value,
@@ -142,7 +159,8 @@ class Credentials:
         """
         if not KEY_PATTERN.fullmatch(key):
             return None
-        query = credentials.select().where(credentials.c.key_hmac == self._hmac(key))
+        hmacs = [_hmac(key, pepper) for pepper in self._peppers()]
+        query = credentials.select().where(credentials.c.key_hmac.in_(hmacs))
         with self._engine.connect() as connection:
             row = connection.execute(query).one_or_none()
         if row is None or row.revoked_ms is not None:
@@ -153,8 +171,24 @@ class Credentials:
             credential_id=row.id, tenant=row.tenant, name=row.name, role=Role(row.role)
         )
 
-    def _hmac(self, key: str) -> bytes:
-        return hmac.digest(self._pepper, key.encode(), hashlib.sha256)
+
+def peppers(keys: Peppered) -> Callable[[], Sequence[bytes]]:
+    """Return what gives the peppers of a keyring or key broker, each derived once."""
+    known: dict[int, bytes] = {}
+
+    def current() -> Sequence[bytes]:
+        purpose, context = PEPPER
+        epochs = keys.epochs(purpose)
+        for epoch in epochs:
+            if epoch not in known:
+                known[epoch] = keys.derive(purpose, context, epoch=epoch)
+        return [known[epoch] for epoch in epochs]
+
+    return current
+
+
+def _hmac(key: str, pepper: bytes) -> bytes:
+    return hmac.digest(pepper, key.encode(), hashlib.sha256)
 
 
 def _require_names(tenant: str, name: str) -> None:

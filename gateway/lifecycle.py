@@ -25,7 +25,7 @@ from gateway.custody import Secret
 from gateway.doorkeeper import Doorkeeper
 from gateway.errors import HomeUnusable, ModelMissing
 from gateway.home import Home, existing
-from gateway.identity import PEPPER, Credentials
+from gateway.identity import Credentials, peppers
 from gateway.keybroker import running as key_broker
 from gateway.marking import PURPOSE
 from gateway.models.chat import ChatTemplate
@@ -74,7 +74,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
                 for model_id in home.model_ids()
             }
         )
-        credentials = Credentials(engine, pepper=keys.derive(*PEPPER))
+        credentials = Credentials(engine, peppers=peppers(keys))
         await _note(recorder, "gateway.start", _circumstances(settings, catalogue, walls))
         stack.push_async_callback(_note, recorder, "gateway.stop", {})
         yield Gateway(
@@ -109,6 +109,7 @@ def _sequencer(engine: sa.Engine, settings: Settings, keys: BrokerClient) -> Seq
         origin=settings.origin,
         public_key=keys.public_key("checkpoint"),
         sign=lambda message: keys.sign("checkpoint", message),
+        public_keys=lambda: keys.public_keys("checkpoint"),
     )
 
 
@@ -153,7 +154,7 @@ def _tracer(
             log=engine,
             tokenizers={m.model_id: m.tokenizer for m in catalogue.models.values()},
             derive=keys.derive,
-            epochs=range(1, keys.active_epoch(PURPOSE) + 1),
+            epochs=keys.epochs(PURPOSE),
             tenants=sorted({c.tenant for c in credentials.list()}),
         )
 

@@ -18,6 +18,7 @@ import msgspec
 from privacy import calls, errors, sealed
 from privacy.calls import Answer, AnyCall, KeyCall, SealCall
 from privacy.delivery import deliver
+from privacy.derivation import KEY_BYTES
 from privacy.errors import BrokerGone, FrameInvalid, KeyUnknown, PrivacyError
 from privacy.frames import (
     ANSWER_TAIL_LIMIT_BYTES,
@@ -76,9 +77,21 @@ class BrokerClient:
             raise FrameInvalid("The key broker answered without a number. Start the gateway again.")
         return value
 
+    def epochs(self, purpose: str) -> list[int]:
+        """Return the epochs that can be derived from, the active one first."""
+        values = self._call(calls.Epochs(purpose))[0].values
+        if not values:
+            raise FrameInvalid("The key broker answered without epochs. Start the gateway again.")
+        return values
+
     def public_key(self, name: str) -> bytes:
         """Return a raw Ed25519 public key, 32 bytes."""
         return self._call(calls.PublicKey(name))[1]
+
+    def public_keys(self, name: str) -> list[bytes]:
+        """Return the Ed25519 public keys that are trusted as `name`, the active one first."""
+        joined = self._call(calls.PublicKeys(name))[1]
+        return [joined[at : at + KEY_BYTES] for at in range(0, len(joined), KEY_BYTES)]
 
     def sign(self, name: str, message: bytes) -> bytes:
         """Sign as `checkpoint` or `report` with Ed25519, 64 bytes.
@@ -182,8 +195,12 @@ class _Broker:
                 return Answer(), self._keyring.derive(purpose, *context, epoch=epoch)
             case calls.ActiveEpoch(purpose):
                 return Answer(value=self._keyring.active_epoch(purpose)), b""
+            case calls.Epochs(purpose):
+                return Answer(values=self._keyring.epochs(purpose)), b""
             case calls.PublicKey(name):
                 return Answer(), self._keyring.public_key(name)
+            case calls.PublicKeys(name):
+                return Answer(), b"".join(self._keyring.public_keys(name))
             case calls.Sign(name):
                 return Answer(), self._sign(name, frame.tail)
 

@@ -30,6 +30,18 @@ class PublicKey(Call, frozen=True, tag="public_key"):
     name: str
 
 
+class Epochs(Call, frozen=True, tag="epochs"):
+    """Keyring.epochs."""
+
+    purpose: str
+
+
+class PublicKeys(Call, frozen=True, tag="public_keys"):
+    """Keyring.public_keys."""
+
+    name: str
+
+
 class Sign(Call, frozen=True, tag="sign"):
     """Keyring.sign, of the frame's tail."""
 
@@ -55,7 +67,7 @@ class SendWeights(Call, frozen=True, tag="send_weights"):
     model_id: str
 
 
-KeyCall = Derive | ActiveEpoch | PublicKey | Sign
+KeyCall = Derive | ActiveEpoch | Epochs | PublicKey | PublicKeys | Sign
 SealCall = ShowManifest | ReadAsset | SendWeights
 AnyCall = KeyCall | SealCall
 
@@ -64,5 +76,6 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     """An answer's head. error: a class of privacy.errors."""
 
     value: int | None = None
+    values: list[int] | None = None
     error: str | None = None
     message: str = ""

@@ -29,6 +29,30 @@ class KeyUnknown(PrivacyError):
     """The keyring holds no such key."""
 
 
+class KeyDestroyed(KeyUnknown):
+    """The key was destroyed, and what it protected with it."""
+
+
+class KeyInUse(PrivacyError):
+    """The key is active; what was asked is for keys that are not."""
+
+
+class TransitionForbidden(PrivacyError):
+    """A key in this state cannot go to that one."""
+
+
+class DestructionUnconfirmed(PrivacyError):
+    """Destroying a key takes two security principals, within the window of the first."""
+
+
+class BackupUnusable(PrivacyError):
+    """A backup does not open with these shares or this recovery key, or is damaged."""
+
+
+class LibraryMissing(PrivacyError):
+    """A library of an extra is not installed; the message names the extra."""
+
+
 class CustodianUnusable(PrivacyError):
     """The passphrase or key file cannot serve as a custodian."""
 

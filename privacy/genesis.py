@@ -17,6 +17,7 @@ SIGNING_KEYS = (
     ("report", signatures.P256),
     ("seal", signatures.ED25519),
     ("seal", signatures.MLDSA65),
+    ("seal", signatures.P256),
 )
 
 _Wrapped = TypeVar("_Wrapped", Master, SigningKey, WrappedDataKey)
@@ -36,7 +37,9 @@ def first_content(
             for purpose in PURPOSES
         ],
         signing_keys=[
-            _fresh_signing_key(name, algorithm, wrapping_key=wrapping_key, created_s=created_s)
+            fresh_signing_key(
+                name, algorithm, epoch=1, wrapping_key=wrapping_key, created_s=created_s
+            )
             for name, algorithm in SIGNING_KEYS
         ],
         data_keys=[],
@@ -55,10 +58,11 @@ def wrapped_record(record: _Wrapped, key: bytes, *, wrapping_key: bytes) -> _Wra
     return replace(record, wrapped=wrap(key, under=wrapping_key, identity=record.identity()))
 
 
-def _fresh_signing_key(
-    name: str, algorithm: str, *, wrapping_key: bytes, created_s: int
+def fresh_signing_key(
+    name: str, algorithm: str, *, epoch: int, wrapping_key: bytes, created_s: int
 ) -> SigningKey:
+    """Return a random signing key, wrapped."""
     seed = secrets.token_bytes(KEY_BYTES)
     public = signatures.public_key(seed, algorithm=algorithm)
-    record = SigningKey(name, algorithm, ACTIVE, created_s, public, b"")
+    record = SigningKey(name, algorithm, ACTIVE, created_s, public, b"", epoch)
     return wrapped_record(record, seed, wrapping_key=wrapping_key)

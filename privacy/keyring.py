@@ -1,8 +1,9 @@
 """The keyring: every key of a deployment, wrapped on disk, opened by its custodian.
 
 It keeps the key-encryption key in memory and unwraps the others when they are used. What it
-answers is always what the file says now: another process may rotate or seal meanwhile. It does
-not guard its own process's memory; who holds it runs undumpable.
+answers is always what the file says now: another process may rotate or seal meanwhile. How keys
+change their state is in `privacy.states`. It does not guard its own process's memory; who holds
+it runs undumpable.
 """
 
 import secrets
@@ -13,19 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from msgspec.structs import replace
-
-from privacy import keystore, records, signatures
+from privacy import keystore, records, signatures, states
 from privacy.derivation import KEY_BYTES, derive_key, number
-from privacy.errors import KeyUnknown
-from privacy.genesis import PURPOSES, first_content, fresh_master, wrapped_record
+from privacy.errors import SignatureInvalid
+from privacy.genesis import first_content
 from privacy.keystore import Keystore
-from privacy.records import Content, Master, SigningKey, WrappedDataKey
-from privacy.wrapping import unwrap
+from privacy.memory import LockedBytes
+from privacy.records import Content, WrappedDataKey
+from privacy.references import Reference
+from privacy.snapshot import Snapshot, wrapping_key
 
 
 class Custodian(Protocol):
-    """What keeps the key-encryption key: a passphrase, a key file, one day a hardware module."""
+    """What keeps the key-encryption key: a passphrase, a key file, a service, a hardware module."""
 
     def wrap(self, kek: bytes) -> dict[str, str | int]:
         """Return the record, with its `kind`, that gives `kek` back to this custodian."""
@@ -57,9 +58,16 @@ class DocumentKey:
 class Keyring:
     """An unlocked keyring. Made by `create` or `unlock`; safe to share between threads."""
 
-    def __init__(self, directory: Path, *, kek: bytes, clock: Callable[[], float]) -> None:
-        self._store = Keystore(directory, kek=kek)
-        self._wrapping_key = _wrapping_key(kek)
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        kek: bytes,
+        custodian: Custodian,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = Keystore(directory, kek=kek, reopen=custodian.unwrap)
+        self._custodian = custodian
         self._clock = clock
 
     @staticmethod
@@ -75,10 +83,12 @@ class Keyring:
         """
         kek = secrets.token_bytes(KEY_BYTES)
         content = first_content(
-            custodian.wrap(kek), wrapping_key=_wrapping_key(kek), created_s=int(clock())
+            custodian.wrap(kek),
+            wrapping_key=wrapping_key(LockedBytes(kek)),
+            created_s=int(clock()),
         )
         keystore.create(directory, content, kek=kek)
-        return Keyring(directory, kek=kek, clock=clock)
+        return Keyring(directory, kek=kek, custodian=custodian, clock=clock)
 
     @staticmethod
     def unlock(
@@ -94,19 +104,64 @@ class Keyring:
         """
         _, raw = keystore.read(directory)
         kek = custodian.unwrap(records.decode(raw).content.custodian)
-        keyring = Keyring(directory, kek=kek, clock=clock)
-        keyring._store.content()
+        keyring = Keyring(directory, kek=kek, custodian=custodian, clock=clock)
+        keyring.snapshot()
         return keyring
+
+    def snapshot(self) -> Snapshot:
+        """Return the keyring's state as the file says it now."""
+        return self._store.snapshot()
+
+    def change(self, change: Callable[[Snapshot], Content]) -> Snapshot:
+        """Replace the content by a step of `privacy.states`, durably, no other writer in between.
+
+        Raises:
+            KeyringUnusable: It cannot be written; the old content stands.
+        """
+        return self._store.change(change)
+
+    def rekey(self, *, act: states.Act, custodian: Custodian | None = None) -> None:
+        """Put every key under a fresh KEK, kept by `custodian`, or by the same as before.
+
+        Raises:
+            CustodianUnusable: The custodian cannot keep a key; the old KEK stands.
+            KeyringUnusable: The keyring cannot be written; the old KEK stands.
+        """
+        keeper = custodian or self._custodian
+        kek = states.fresh_kek()
+        record = keeper.wrap(kek.read())
+        self._store.replace(
+            lambda snapshot: states.rekeyed(snapshot, kek=kek, custodian=record, act=act)
+        )
+        self._custodian = keeper
+        self._store.reopen = keeper.unwrap
+
+    def act(self, *, actor: str, reason: str) -> states.Act:
+        """Describe a change that happens now."""
+        return states.Act(actor, reason, int(self._clock()))
+
+    def rotate(self, name: str, *, actor: str = "system", reason: str = "rotation") -> int:
+        """Begin the next epoch of a purpose or signer and return it. Earlier ones stay readable.
+
+        Raises:
+            KeyUnknown: There is no purpose or signer of that name.
+            TransitionForbidden: It is a model's key or the KEK.
+        """
+        reference, act = Reference.parse(name), self.act(actor=actor, reason=reason)
+        after = self.change(lambda s: states.rotated(s, reference, act=act))
+        return states.active_number(after, reference)
 
     def derive(self, purpose: str, *context: bytes, epoch: int | None = None) -> bytes:
         """Derive the 32-byte key of a purpose and context, in the active or an earlier epoch.
 
         Raises:
             KeyUnknown: No such purpose or epoch.
+            KeyDestroyed: The epoch was destroyed.
         """
-        master = self._master(purpose, epoch)
+        snapshot = self.snapshot()
+        master = snapshot.master(purpose, epoch)
         return derive_key(
-            self._open(master),
+            snapshot.open(master),
             b"sealgate/keyring-v1/derive",
             purpose.encode(),
             number(master.epoch),
@@ -115,26 +170,30 @@ class Keyring:
 
     def active_epoch(self, purpose: str) -> int:
         """Return the epoch that new keys of `purpose` belong to; the first is 1."""
-        return self._master(purpose, None).epoch
+        return self.snapshot().master(purpose, None).epoch
 
-    def rotate(self, purpose: str) -> int:
-        """Begin the next epoch of `purpose` and return it. Earlier ones stay readable."""
-
-        def next_epoch(content: Content) -> Content:
-            epoch = _newest(content, purpose).epoch + 1
-            wrapping_key, created_s = self._wrapping_key, int(self._clock())
-            earlier = [
-                replace(m, state=records.DECRYPT_ONLY) if m.purpose == purpose else m
-                for m in content.masters
-            ]
-            new = fresh_master(purpose, epoch, wrapping_key=wrapping_key, created_s=created_s)
-            return replace(content, masters=[*earlier, new])
-
-        return _newest(self._store.change(next_epoch), purpose).epoch
+    def epochs(self, purpose: str) -> list[int]:
+        """Return the epochs of a purpose that can be derived from, the active one first."""
+        return self.snapshot().readable_epochs(purpose)
 
     def public_key(self, name: str) -> bytes:
         """Return the raw Ed25519 public key of `checkpoint`, `report` or `seal`, 32 bytes."""
-        return self._signing_key(name, signatures.ED25519).public
+        return self.snapshot().signing_key(name, signatures.ED25519).public
+
+    def public_keys(self, name: str) -> list[bytes]:
+        """Return the Ed25519 public keys that are trusted as `name`, the active one first.
+
+        Those of compromised and destroyed epochs are not among them; `history` has them.
+        """
+        return self.snapshot().public_keys(name)
+
+    def history(self, name: str) -> list[bytes]:
+        """Return every Ed25519 public key that ever signed as `name`, the newest first.
+
+        Only for signatures over what is established otherwise, as an old checkpoint's root is.
+        """
+        keys = self.snapshot().signing_keys(name, signatures.ED25519)
+        return [key.public for key in keys if key.state != records.PRE_ACTIVE]
 
     def sign(self, name: str, message: bytes) -> bytes:
         """Sign with Ed25519, 64 bytes. The message carries its own domain separation.
@@ -142,123 +201,97 @@ class Keyring:
         Raises:
             KeyUnknown: No signing key has that name.
         """
-        key = self._signing_key(name, signatures.ED25519)
-        return signatures.sign(message, seed=self._open(key))
+        snapshot = self.snapshot()
+        key = snapshot.signing_key(name, signatures.ED25519)
+        return signatures.sign(message, seed=snapshot.open(key))
 
-    def document_key(self) -> DocumentKey:
-        """Return the public half of the key that signs reports as documents.
+    def document_key(self, name: str = "report") -> DocumentKey:
+        """Return the public half of the key that signs documents, reports unless named otherwise.
 
         Raises:
             KeyUnknown: This keyring was made before there was one.
         """
-        key = self._signing_key("report", signatures.P256)
+        key = self.snapshot().signing_key(name, signatures.P256)
         return DocumentKey(key.public, key.created_s)
 
-    def sign_document(self, message: bytes) -> bytes:
+    def sign_document(self, message: bytes, name: str = "report") -> bytes:
         """Sign a document's attributes with ECDSA over P-256 and SHA-256, in DER.
 
         Raises:
             KeyUnknown: This keyring was made before there was such a key.
         """
-        key = self._signing_key("report", signatures.P256)
-        return signatures.sign_p256(message, seed=self._open(key))
+        snapshot = self.snapshot()
+        key = snapshot.signing_key(name, signatures.P256)
+        return signatures.sign_p256(message, seed=snapshot.open(key))
 
     def sign_seal(self, message: bytes) -> bytes:
         """Sign a seal with Ed25519 and ML-DSA-65, 3373 bytes."""
+        snapshot = self.snapshot()
+        ed25519 = snapshot.signing_key("seal", signatures.ED25519)
+        mldsa65 = snapshot.signing_key("seal", signatures.MLDSA65)
         return signatures.sign_hybrid(
             message,
-            ed25519_seed=self._open(self._signing_key("seal", signatures.ED25519)),
-            mldsa65_seed=self._open(self._signing_key("seal", signatures.MLDSA65)),
+            ed25519_seed=snapshot.open(ed25519),
+            mldsa65_seed=snapshot.open(mldsa65),
         )
 
     def verify_seal(self, message: bytes, signature: bytes) -> None:
-        """Raise SignatureInvalid unless both of this keyring's seal keys signed the message."""
-        signatures.verify_hybrid(
-            message,
-            signature,
-            ed25519=self._signing_key("seal", signatures.ED25519).public,
-            mldsa65=self._signing_key("seal", signatures.MLDSA65).public,
-        )
+        """Raise SignatureInvalid unless both seal keys of one trusted epoch signed the message."""
+        for ed25519, mldsa65 in self.snapshot().trusted_seals():
+            try:
+                signatures.verify_hybrid(message, signature, ed25519=ed25519, mldsa65=mldsa65)
+            except SignatureInvalid:
+                continue
+            return
+        raise SignatureInvalid("No seal key that is trusted signed the message.")
 
     def data_key(self, key_id: str) -> DataKey:
         """Return a data key by its id.
 
         Raises:
             KeyUnknown: This keyring has none of that id.
+            KeyDestroyed: It was destroyed.
         """
-        for record in self._store.content().data_keys:
-            if record.id == key_id:
-                return DataKey(record.id, record.model_id, record.generation, self._open(record))
-        raise KeyUnknown("This keyring has no such data key. Use the keyring that sealed the file.")
+        snapshot = self.snapshot()
+        record = snapshot.data_key(key_id)
+        return DataKey(record.id, record.model_id, record.generation, snapshot.open(record))
 
     def fresh_data_key(self, model_id: str) -> DataKey:
         """Return a random key for the model's next generation, not yet stored."""
-        content = self._store.content()
+        content = self.snapshot().content
         keyed = (key.generation for key in content.data_keys if key.model_id == model_id)
         generation = max((content.floors.get(model_id, 0), *keyed)) + 1
         return DataKey(secrets.token_hex(16), model_id, generation, secrets.token_bytes(KEY_BYTES))
 
-    def store_data_key(self, key: DataKey) -> None:
-        """Store a data key durably."""
-        record = wrapped_record(
-            WrappedDataKey(
-                id=key.id,
-                model_id=key.model_id,
-                generation=key.generation,
-                state=records.ACTIVE,
-                created_s=int(self._clock()),
-                wrapped=b"",
-            ),
-            key.key,
-            wrapping_key=self._wrapping_key,
+    def store_data_key(
+        self, key: DataKey, *, actor: str = "system", reason: str = "sealed"
+    ) -> None:
+        """Store a data key durably, not yet in use: `accept_generation` makes it the active one."""
+        act = self.act(actor=actor, reason=reason)
+        record = WrappedDataKey(
+            id=key.id,
+            model_id=key.model_id,
+            generation=key.generation,
+            state=records.PRE_ACTIVE,
+            created_s=act.at_s,
+            wrapped=b"",
         )
-        self._store.change(lambda content: replace(content, data_keys=[*content.data_keys, record]))
+        self.change(lambda s: states.stored(s, s.wrap(record, key.key), act=act))
 
     def smallest_generation(self, model_id: str) -> int:
         """Return the smallest generation of the model that is accepted; 0 accepts any."""
-        return self._store.content().floors.get(model_id, 0)
+        return self.snapshot().content.floors.get(model_id, 0)
 
-    def accept_generation(self, model_id: str, generation: int) -> None:
+    def accept_generation(
+        self, model_id: str, generation: int, *, actor: str = "system", reason: str = "in place"
+    ) -> None:
         """Refuse every generation of the model below this one from now on."""
-
-        def raised(content: Content) -> Content:
-            floor = max(generation, content.floors.get(model_id, 0))
-            return replace(content, floors={**content.floors, model_id: floor})
-
+        act = self.act(actor=actor, reason=reason)
         if self.smallest_generation(model_id) < generation:
-            self._store.change(raised)
+            self.change(lambda s: states.accepted(s, model_id, generation, act=act))
 
     @contextmanager
     def sealing(self) -> Iterator[None]:
         """Hold the right to seal: one at a time over this keyring."""
         with self._store.lock("sealing.lock"):
             yield
-
-    def _open(self, record: Master | SigningKey | WrappedDataKey) -> bytes:
-        return unwrap(record.wrapped, under=self._wrapping_key, identity=record.identity())
-
-    def _master(self, purpose: str, epoch: int | None) -> Master:
-        newest = _newest(self._store.content(), purpose)
-        if epoch is None or epoch == newest.epoch:
-            return newest
-        for master in self._store.content().masters:
-            if (master.purpose, master.epoch) == (purpose, epoch):
-                return master
-        raise KeyUnknown(f"The keyring has no epoch {epoch} of {purpose}. Name one it has.")
-
-    def _signing_key(self, name: str, algorithm: str) -> SigningKey:
-        for key in self._store.content().signing_keys:
-            if (key.name, key.algorithm) == (name, algorithm):
-                return key
-        raise KeyUnknown("The keyring has no such signing key. Name checkpoint, report or seal.")
-
-
-def _wrapping_key(kek: bytes) -> bytes:
-    return derive_key(kek, b"sealgate/keyring-v1/wrapping")
-
-
-def _newest(content: Content, purpose: str) -> Master:
-    masters = [master for master in content.masters if master.purpose == purpose]
-    if not masters:
-        raise KeyUnknown(f"The keyring serves no such purpose. Name one of {', '.join(PURPOSES)}.")
-    return max(masters, key=lambda master: master.epoch)

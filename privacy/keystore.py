@@ -7,8 +7,8 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -16,40 +16,53 @@ from msgspec.structs import replace
 from privacy import records
 from privacy.durability import exclusive, replace_file, sync_directory
 from privacy.errors import KeyringExists, KeyringMissing, KeyringTampered, KeyringUnusable
-from privacy.records import Content
+from privacy.memory import LockedBytes
+from privacy.records import Content, KeyringFile
+from privacy.snapshot import Snapshot
 
 FILE = "keyring.json"
 _UNKNOWN = (0, 0, 0)
 
 
 class Keystore:
-    """The records in `directory`, written under `kek`. Safe to share between threads."""
+    """The records in `directory`, written under a KEK. Safe to share between threads.
 
-    def __init__(self, directory: Path, *, kek: bytes) -> None:
+    reopen: gives the KEK of a custodian record, once another process has replaced it.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        kek: bytes,
+        reopen: Callable[[Mapping[str, str | int]], bytes],
+    ) -> None:
         self._directory = directory
-        self._kek = kek
-        self._seen: tuple[tuple[int, int, int], Content] | None = None
+        self.reopen = reopen
+        self._kek = LockedBytes(kek)
+        self._seen: tuple[tuple[int, int, int], Snapshot] | None = None
 
-    def content(self) -> Content:
+    def snapshot(self) -> Snapshot:
         """Return what the file says now, authenticated; it is read only after it was replaced.
 
         Raises:
             KeyringMissing, KeyringUnusable: It is gone, or cannot be read.
             KeyringTampered: It was changed from outside, or put back to an older state.
+            KeyringLocked, CustodianUnusable: It has another KEK, which the custodian does not give.
         """
         seen = self._seen
         if seen is not None and _stamp(self._directory) == seen[0]:
             return seen[1]
         stamp, raw = read(self._directory)
-        content = records.authenticate(records.decode(raw), kek=self._kek)
-        if seen is not None and content.revision < seen[1].revision:
+        snapshot = self._authenticated(records.decode(raw), seen[1] if seen else None)
+        if seen is not None and snapshot.content.revision < seen[1].content.revision:
             raise KeyringTampered(
                 "The keyring's file was put back to an older one. Restore the newest."
             )
-        self._seen = (stamp, content)
-        return content
+        self._seen = (stamp, snapshot)
+        return snapshot
 
-    def change(self, change: Callable[[Content], Content]) -> Content:
+    def change(self, change: Callable[[Snapshot], Content]) -> Snapshot:
         """Replace the content with what `change` makes of it, no other writer in between.
 
         Returns what stands now.
@@ -57,14 +70,30 @@ class Keystore:
         Raises:
             KeyringUnusable: It cannot be written; the old content stands.
         """
+        return self.replace(lambda snapshot: Snapshot(change(snapshot), snapshot.kek))
+
+    def replace(self, change: Callable[[Snapshot], Snapshot]) -> Snapshot:
+        """Replace content and KEK with what `change` makes of them, as `change` does."""
         with self.lock("lock"):
-            content = self.content()
-            changed = replace(change(content), revision=content.revision + 1)
+            snapshot = self.snapshot()
+            made = change(snapshot)
+            content = replace(made.content, revision=snapshot.content.revision + 1)
+            changed = Snapshot(content, made.kek)
             with _said(self._directory):
-                replace_file(self._directory / FILE, records.encode(changed, kek=self._kek))
+                replace_file(self._directory / FILE, records.encode(content, kek=made.kek.read()))
             # It is read again before it is used, but a file older than this one is refused.
             self._seen = (_UNKNOWN, changed)
             return changed
+
+    def _authenticated(self, file: KeyringFile, seen: Snapshot | None) -> Snapshot:
+        kek = seen.kek if seen else self._kek
+        if seen is None or file.content.custodian == seen.content.custodian:
+            return Snapshot(records.authenticate(file, kek=kek.read()), kek)
+        # Another process has changed the custodian's record, and with it perhaps the KEK.
+        with suppress(KeyringTampered):
+            return Snapshot(records.authenticate(file, kek=kek.read()), kek)
+        kek = LockedBytes(self.reopen(file.content.custodian))
+        return Snapshot(records.authenticate(file, kek=kek.read()), kek)
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:

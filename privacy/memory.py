@@ -1,12 +1,51 @@
-"""Decrypted bytes in memory: an anonymous file that nobody can change, and wiping on failure."""
+"""Secrets in memory: locked keys, anonymous files that nobody can change, wiping on failure.
 
+Python copies: what a library call takes or returns passes through ordinary objects for a moment.
+What is held is held here.
+"""
+
+import ctypes
 import fcntl
 import mmap
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
 _WIPE_BYTES = 1 << 20
+# Linux's number; the mmap module of Python 3.11 does not name it.
+_MADV_WIPEONFORK = 18
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class LockedBytes:
+    """A secret in a page of its own: locked against swapping, out of core dumps, wiped at the end.
+
+    `locked` says whether the kernel granted the lock; RLIMIT_MEMLOCK may not allow one more page.
+    """
+
+    __slots__ = ("_length", "_page", "locked")
+
+    def __init__(self, secret: bytes) -> None:
+        self._length = len(secret)
+        self._page = mmap.mmap(-1, max(len(secret), 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._page.madvise(mmap.MADV_DONTDUMP)
+        # A child gets zeros in its place.
+        self._page.madvise(_MADV_WIPEONFORK)
+        self.locked = _lock(self._page)
+        self._page[: self._length] = secret
+
+    def read(self) -> bytes:
+        """Return a copy, for the call that needs it."""
+        return bytes(self._page[: self._length])
+
+    def wipe(self) -> None:
+        """Overwrite it; it reads as zeros from now on."""
+        self._page[: self._length] = bytes(self._length)
+
+    def __del__(self) -> None:
+        # At the interpreter's end the page may be closed already.
+        with suppress(AttributeError, ValueError):
+            self.wipe()
 
 
 def sealed_memory(length: int, fill: Callable[[memoryview], None]) -> int:
@@ -37,6 +76,12 @@ def wipe(view: memoryview) -> None:
     for start in range(0, len(view), _WIPE_BYTES):
         end = min(start + _WIPE_BYTES, len(view))
         view[start:end] = zeros[: end - start]
+
+
+def _lock(page: mmap.mmap) -> bool:
+    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    libc = ctypes.CDLL(None, use_errno=True)
+    return bool(libc.mlock(ctypes.c_void_p(address), ctypes.c_size_t(len(page))) == 0)
 
 
 def _filled(view: memoryview, fill: Callable[[memoryview], None]) -> None:

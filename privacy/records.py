@@ -13,11 +13,16 @@ from privacy.derivation import bind, derive_key, number
 from privacy.errors import KeyringTampered
 
 FORMAT = "sealgate/keyring-v1"
+
+# The states of a key, NIST SP 800-57 part 1, section 7.
+PRE_ACTIVE = "pre-active"
 ACTIVE = "active"
 DECRYPT_ONLY = "decrypt-only"
+COMPROMISED = "compromised"
+DESTROYED = "destroyed"
 
 
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What every record of the file is: immutable, and of exactly these members."""
 
 
@@ -44,10 +49,14 @@ class SigningKey(Record, frozen=True):
     created_s: int
     public: bytes
     wrapped: bytes
+    epoch: int = 1
 
     def identity(self) -> bytes:
-        """Return the associated data it is wrapped with."""
-        return bind(b"sealgate/keyring-v1/signing-key", self.name.encode(), self.algorithm.encode())
+        """Return the associated data it is wrapped with; the first epoch is not spelt out."""
+        parts = [self.name.encode(), self.algorithm.encode()]
+        if self.epoch > 1:
+            parts.append(number(self.epoch))
+        return bind(b"sealgate/keyring-v1/signing-key", *parts)
 
 
 class WrappedDataKey(Record, frozen=True):
@@ -70,6 +79,33 @@ class WrappedDataKey(Record, frozen=True):
         )
 
 
+class Transition(Record, frozen=True):
+    """A change of a key's state that the audit log has yet to take in.
+
+    id: unique, 24 hex digits. key: a reference, as `watermark@2`. old: None for a new key.
+    public: of a new signing key, hex of each algorithm's.
+    """
+
+    id: str
+    key: str
+    old: str | None
+    new: str
+    at_s: int
+    actor: str
+    reason: str
+    public: dict[str, str] = {}
+
+
+class Destruction(Record, frozen=True):
+    """One principal's request to destroy a key, good until another confirms it in time."""
+
+    key: str
+    actor: str
+    reason: str
+    requested_s: int
+    expires_s: int
+
+
 class Content(Record, frozen=True):
     """Everything the file says."""
 
@@ -81,6 +117,10 @@ class Content(Record, frozen=True):
     signing_keys: list[SigningKey]
     data_keys: list[WrappedDataKey]
     floors: dict[str, int]
+    kek_epoch: int = 1
+    kek_created_s: int = 0
+    destructions: list[Destruction] = []
+    transitions: list[Transition] = []
 
 
 class KeyringFile(Record, frozen=True):

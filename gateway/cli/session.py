@@ -22,7 +22,7 @@ from gateway import home as homes
 from gateway import logbook, ocsf
 from gateway.custody import custodian, secret
 from gateway.home import Home
-from gateway.identity import PEPPER, Credentials
+from gateway.identity import Credentials, peppers
 from gateway.settings import Settings, load
 from privacy.keyring import Keyring
 
@@ -42,7 +42,7 @@ class Session:
 
     def credentials(self) -> Credentials:
         """Return the table of API credentials."""
-        return Credentials(self.engine, pepper=self.keyring.derive(*PEPPER))
+        return Credentials(self.engine, peppers=peppers(self.keyring))
 
     def record(self, operation: str, detail: Mapping[str, Any]) -> None:
         """Record a deed of the operator; it is durable on return.
@@ -107,6 +107,7 @@ def working(settings: Settings, home: Home, keyring: Keyring) -> Iterator[Sessio
             origin=settings.origin,
             public_key=keyring.public_key("checkpoint"),
             sign=lambda message: keyring.sign("checkpoint", message),
+            public_keys=lambda: keyring.public_keys("checkpoint"),
         )
         try:
             sequencer.start()

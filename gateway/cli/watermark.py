@@ -61,7 +61,7 @@ def _trace(session: Session, text: str) -> Trace:
         log=session.engine,
         tokenizers=tokenizers(session),
         derive=session.keyring.derive,
-        epochs=range(1, session.keyring.active_epoch(PURPOSE) + 1),
+        epochs=session.keyring.epochs(PURPOSE),
         tenants=sorted({c.tenant for c in session.credentials().list()}),
     )
 

@@ -78,9 +78,15 @@ def test_writers_at_once_lose_nothing(tmp_path, keyring, key_file):
 
 @pytest.mark.parametrize("purpose", ["", "Watermark", "seal"])
 def test_an_unknown_purpose_is_refused(keyring, purpose):
-    for ask in (keyring.derive, keyring.active_epoch, keyring.rotate):
+    for ask in (keyring.derive, keyring.active_epoch, keyring.epochs):
         with pytest.raises(KeyUnknown):
             ask(purpose)
+
+
+@pytest.mark.parametrize("name", ["", "Watermark", "seal@x", "model:", "watermark@-1"])
+def test_a_name_of_no_key_cannot_be_rotated(keyring, name):
+    with pytest.raises(KeyUnknown):
+        keyring.rotate(name)
 
 
 @pytest.mark.parametrize("epoch", [0, -1, 2])
@@ -216,6 +222,8 @@ def edited(document, path):
         holder[last] = value + 1
     elif isinstance(value, list):
         holder[last] = value[1:] if value else [{}]
+    elif value is None:
+        holder[last] = "active"
     else:
         holder[last] = ("B" if value[:1] == "A" else "A") + value[1:]
     return copy
