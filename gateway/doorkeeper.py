@@ -38,7 +38,8 @@ class Doorkeeper:
 
     async def admit_any(self, scope: Scope, *, operation: str, roles: frozenset[Role]) -> Principal:
         """Return the caller if one of `roles` is theirs; raises as `admit`."""
-        principal = self._caller(scope)
+        # The look-up asks the disk and the key broker; the event loop serves others meanwhile.
+        principal = await asyncio.to_thread(self._caller, scope)
         if principal is None:
             refused = RequestRefused(
                 "Incorrect API key provided. Ask your administrator for one of this gateway "
