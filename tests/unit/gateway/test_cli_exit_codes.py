@@ -1,0 +1,103 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from audit.controls.errors import FrameworkUnknown
+from audit.errors import LogTampered, LogUnavailable, ProofInvalid, RequestUnknown
+from gateway import errors
+from gateway.cli.errors import CANNOT, FAILED, USAGE, exit_code
+from gateway.models.errors import ModelError, ModelUnfetchable, ModelUnsupported
+from privacy.errors import KeyringExists, KeyringLocked, SealBroken, SealMissing
+from sandbox.errors import SandboxUnavailable
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (LogTampered("x"), FAILED),
+        (ProofInvalid("x"), FAILED),
+        (SealBroken("x"), FAILED),
+        (KeyringLocked("x"), FAILED),
+        (ModelError("x"), FAILED),
+        (errors.ChainBroken("x"), FAILED),
+        (ModelUnsupported("x"), USAGE),
+        (KeyringExists("x"), USAGE),
+        (SealMissing("x"), USAGE),
+        (RequestUnknown("x"), USAGE),
+        (FrameworkUnknown("x"), USAGE),
+        (errors.HomeMissing("x"), USAGE),
+        (errors.SettingsInvalid("x"), USAGE),
+        (errors.CredentialUnknown("x"), USAGE),
+        (SandboxUnavailable("x"), CANNOT),
+        (errors.AddressTaken("x"), CANNOT),
+        (errors.HomeUnusable("x"), CANNOT),
+        (errors.ClientMissing("x"), CANNOT),
+        (LogUnavailable("x"), CANNOT),
+        (ModelUnfetchable("x"), CANNOT),
+    ],
+)
+def test_error_has_its_exit_code(error, code):
+    assert exit_code(error) == code
+
+
+@pytest.fixture
+def sealgate(tmp_path):
+    def run(*arguments, **environment):
+        return subprocess.run(
+            [sys.executable, "-m", "gateway", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **environment},
+        )
+
+    return run
+
+
+def test_failure_is_one_line_on_standard_error(sealgate):
+    done = sealgate("models", "list", "--home", "nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("sealgate: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_init_makes_a_home_once_and_keeps_its_key_outside(sealgate, tmp_path):
+    made = sealgate("init", "--home", "home", "--key-file", "key", "--json")
+    assert made.returncode == 0
+    assert json.loads(made.stdout)["home"] == str(tmp_path / "home")
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    # The settings file finds the key again.
+    assert sealgate("keys", "list", "--home", "home").returncode == 0
+    assert sealgate("init", "--home", "home").returncode == 2
+    inside = sealgate("init", "--home", "other", "--key-file", "other/key")
+    assert inside.returncode == 2
+    assert "inside the home" in inside.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_init_without_a_secret_and_without_a_person_says_what_to_give(sealgate, tmp_path):
+    done = sealgate("init", "--home", "home")
+    assert done.returncode == 2
+    assert "--key-file" in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_init_takes_a_passphrase_file_and_refuses_a_short_one(sealgate, tmp_path):
+    (tmp_path / "short").write_text("short\n")
+    assert sealgate("init", "--home", "home", "--passphrase-file", "short").returncode == 2
+    (tmp_path / "long").write_text("correct horse battery staple\n")
+    assert sealgate("init", "--home", "home", "--passphrase-file", "long").returncode == 0
+    (tmp_path / "long").write_text("another phrase altogether\n")
+    locked = sealgate("keys", "list", "--home", "home")
+    assert locked.returncode == 1
+    assert "another phrase" not in locked.stderr
+
+
+def test_setting_that_is_wrong_is_named(sealgate):
+    done = sealgate("doctor", "--home", "home", SEALGATE_PORT="many")
+    assert done.returncode == 2
+    assert "port" in done.stderr

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from gateway.marking import (
+    ChoiceMark,
+    fresh_marks,
+    key_context,
+    measured,
+    seed_key,
+    seeded_marks,
+)
+from watermark.sampler import Sampler
+
+KEY = b"k" * 32
+SAME = {"key": KEY, "seed": 5, "prompt": [1, 2, 3], "sampling": (1.0, 1.0, 100)}
+
+
+def test_fresh_marks_differ():
+    marks = [mark for _ in range(50) for mark in fresh_marks(2)]
+    assert len({mark.trace_id for mark in marks}) > 95
+    assert len({mark.seed for mark in marks}) == 100
+
+
+def test_same_seed_and_request_give_the_same_marks():
+    assert seeded_marks(2, **SAME) == seeded_marks(2, **SAME)
+    assert seeded_marks(2, **SAME)[0] == seeded_marks(1, **SAME)[0]
+    assert len({mark.trace_id for mark in seeded_marks(8, **SAME)}) == 8
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"key": b"o" * 32},
+        {"seed": 6},
+        {"seed": -5},
+        {"prompt": [1, 2]},
+        {"sampling": (0.9, 1.0, 100)},
+    ],
+)
+def test_whatever_shapes_the_answer_changes_the_marks(other):
+    assert seeded_marks(1, **SAME | other) != seeded_marks(1, **SAME)
+
+
+def test_seed_key_is_never_a_mark_key():
+    asked = []
+
+    def derive(purpose, *context, epoch):
+        asked.append((purpose, context, epoch))
+        return KEY
+
+    seed_key(derive, "seed", 1)
+    assert asked == [("watermark", (b"seed", *key_context("seed", 1)), 1)]
+    assert len(asked[0][1]) != len(key_context("seed", 1))
+
+
+def test_answer_that_was_cut_off_is_measured_as_its_sampler_would():
+    rng = np.random.default_rng(7)
+    mark = ChoiceMark(12345, b"s" * 32)
+    sampler = Sampler(KEY, mark.trace_id, mark.seed)
+    tokens, context = [], (0, 0)
+    for _ in range(250):
+        ids = rng.permutation(5000)[:50].astype(np.int64)
+        token = int(ids[sampler.draw(context, ids, rng.dirichlet(np.ones(50)))])
+        tokens.append(token)
+        context = (context[1], token)
+    assert sampler.evidence().status == "traceable"
+    assert measured(mark, key=KEY, tokens=tokens)["status"] == "traceable"
+    assert measured(mark, key=b"o" * 32, tokens=tokens)["status"] == "unmarked"
+    assert measured(mark, key=KEY, tokens=tokens[:1])["status"] == "unmarked"

@@ -1,0 +1,90 @@
+import asyncio
+from concurrent.futures import Future
+
+import pytest
+
+from audit.errors import LogUnavailable
+from gateway.recorder import Recorder
+
+EVENT, CLOSING = {"event": 1}, {"event": 2}
+
+
+class Disk:
+    """A sequencer whose disk answers when it is told to."""
+
+    def __init__(self):
+        self.submitted = []
+        self.futures = []
+
+    def submit(self, event):
+        self.submitted.append(event)
+        self.futures.append(Future())
+        return self.futures[-1]
+
+
+@pytest.fixture
+def disk():
+    return Disk()
+
+
+async def start(disk, **options):
+    recording = asyncio.ensure_future(
+        Recorder(disk, acknowledgement_s=0.05).record(EVENT, **options)
+    )
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return recording
+
+
+async def settled():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_record_returns_after_the_disk_and_not_before(disk):
+    recording = await start(disk)
+    assert not recording.done()
+    disk.futures[0].set_result("recorded")
+    await recording
+
+
+async def test_failed_write_is_an_unavailable_log(disk):
+    recording = await start(disk, retraction=lambda: CLOSING)
+    disk.futures[0].set_exception(LogUnavailable("disk full"))
+    with pytest.raises(LogUnavailable, match="disk full"):
+        await recording
+    await settled()
+    assert disk.submitted == [EVENT]
+
+
+async def test_slow_write_is_an_unavailable_log_and_is_retracted_once_it_lands(disk):
+    recording = await start(disk, retraction=lambda: CLOSING)
+    with pytest.raises(LogUnavailable, match=r"0\.05 s"):
+        await recording
+    assert disk.submitted == [EVENT]
+    disk.futures[0].set_result("recorded")
+    await settled()
+    assert disk.submitted == [EVENT, CLOSING]
+
+
+async def test_slow_write_that_fails_is_not_retracted(disk):
+    recording = await start(disk, retraction=lambda: CLOSING)
+    with pytest.raises(LogUnavailable):
+        await recording
+    disk.futures[0].set_exception(LogUnavailable("disk full"))
+    await settled()
+    assert disk.submitted == [EVENT]
+
+
+@pytest.mark.parametrize("landed", [False, True])
+async def test_caller_that_is_cancelled_retracts_what_lands(disk, landed):
+    recording = await start(disk, retraction=lambda: CLOSING)
+    if landed:
+        disk.futures[0].set_result("recorded")
+    recording.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await recording
+    if not landed:
+        disk.futures[0].set_result("recorded")
+    await settled()
+    assert disk.submitted == [EVENT, CLOSING]
