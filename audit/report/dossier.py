@@ -18,7 +18,7 @@ FORMAT = "sealgate/report/v1"
 class Dossier:
     """The examination of one framework over one period.
 
-    generated: when. version: of the program that examined.
+    generated: when. version: of the program that examined. typesetter: what will print it.
     """
 
     catalogue: Catalogue
@@ -29,6 +29,7 @@ class Dossier:
     figures: Mapping[str, Figure]
     generated: datetime
     version: str
+    typesetter: str
 
     @property
     def counts(self) -> Mapping[Verdict, int]:
@@ -49,10 +50,13 @@ class Dossier:
         return {
             "format": FORMAT,
             "framework": self.catalogue.framework,
+            "title": self.catalogue.title,
+            "citation": self.catalogue.citation,
             "edition": self.catalogue.edition,
             "period": {"start": stamp(self.period.start), "end": stamp(self.period.end)},
             "generated": stamp(self.generated),
             "generator": f"Sealgate {self.version}",
+            "typesetter": self.typesetter,
             "verdicts": {each.control.id: each.verdict.value for each in self.assessments},
             "findings": {each.control.id: _finding(each) for each in self.assessments},
             "counts": {verdict.value: number for verdict, number in self.counts.items()},
@@ -81,6 +85,7 @@ def collect(
     facts: Facts,
     now: datetime,
     version: str,
+    typesetter: str,
 ) -> Dossier:
     """Examine a catalogue over the entries of a whole log.
 
@@ -97,6 +102,7 @@ def collect(
             figures={figure.name: figure for figure in records.all_figures()},
             generated=now,
             version=version,
+            typesetter=typesetter,
         )
 
 
@@ -107,6 +113,7 @@ def stamp(moment: datetime) -> str:
 
 def _finding(assessment: Assessment) -> dict[str, Any]:
     return {
+        "title": assessment.control.title,
         "verdict": assessment.verdict.value,
         "sentence": assessment.finding.sentence,
         "remains": assessment.control.remains,

@@ -4,18 +4,28 @@ Nothing is read from a clock, a file or a network: the same arguments give the s
 """
 
 import io
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+import reportlab
+import rfc8785
 
 from audit.controls.catalogue import load
 from audit.controls.records import Event
 from audit.controls.scope import LogState, Period, facts
 from audit.report.dossier import Dossier, collect, stamp
 from audit.report.layout import Document
+from audit.report.oscal import assessment_results
 from audit.report.story import story
 from audit.report.typography import register_fonts
+
+SUMMARY = "summary.json"
+OSCAL = "oscal.json"
+# Other releases of these set and compress the same pages into other bytes.
+TYPESETTER = f"reportlab {reportlab.Version}, zlib {zlib.ZLIB_RUNTIME_VERSION}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +34,14 @@ class Report:
 
     pdf: bytes = field(repr=False)
     summary: dict[str, Any] = field(repr=False)
+
+    @property
+    def attachments(self) -> dict[str, bytes]:
+        """What is attached to the PDF when it is signed, by file name: canonical JSON."""
+        return {
+            SUMMARY: rfc8785.dumps(self.summary),
+            OSCAL: rfc8785.dumps(assessment_results(self.summary)),
+        }
 
 
 def generate_report(
@@ -38,6 +56,8 @@ def generate_report(
     version: str,
 ) -> Report:
     """Examine a framework's controls over a period and print what the records show.
+
+    Times are widened to whole seconds, so that the summary's say exactly what was examined.
 
     Args:
         framework: a catalogue's name, as in `audit.controls.catalogue.FRAMEWORKS`.
@@ -55,13 +75,18 @@ def generate_report(
     dossier = collect(
         events,
         catalogue=load(framework),
-        period=Period(start, end),
+        period=Period(start.replace(microsecond=0), _second_after(end)),
         log=log,
         facts=facts(system),
-        now=now,
+        now=now.replace(microsecond=0),
         version=version,
+        typesetter=TYPESETTER,
     )
     return Report(pdf=_print(dossier), summary=dossier.summary())
+
+
+def _second_after(moment: datetime) -> datetime:
+    return moment.replace(microsecond=0) + timedelta(seconds=moment.microsecond > 0)
 
 
 def _print(dossier: Dossier) -> bytes:
@@ -74,6 +99,7 @@ def _print(dossier: Dossier) -> bytes:
         subject=f"{dossier.catalogue.citation}, {period}",
         head=f"{dossier.catalogue.title}: evidence report, {period}",
         foot=f"log of {dossier.log.size:,} entries, root {_abridged(dossier.log.root_hex)}",
+        made=dossier.generated,
     )
     document.multiBuild(story(dossier))
     return target.getvalue()

@@ -4,6 +4,7 @@ Knows nothing of compliance. Everything is measured in points; a page is A4.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from reportlab.lib.pagesizes import A4
@@ -51,7 +52,9 @@ class Chip(Flowable):  # type: ignore[misc]  # reportlab ships no types
 class Document(BaseDocTemplate):  # type: ignore[misc]  # reportlab ships no types
     """A report's document: a title page, then body pages with head, foot and bookmarks."""
 
-    def __init__(self, target: Any, *, title: str, subject: str, head: str, foot: str) -> None:
+    def __init__(
+        self, target: Any, *, title: str, subject: str, head: str, foot: str, made: datetime
+    ) -> None:
         super().__init__(
             target,
             pagesize=A4,
@@ -63,6 +66,7 @@ class Document(BaseDocTemplate):  # type: ignore[misc]  # reportlab ships no typ
             creator="Sealgate",
             initialFontName=look.REGULAR,
         )
+        self._made = made.astimezone(UTC).strftime("D:%Y%m%d%H%M%S+00'00'")
         self._head, self._foot = look.printable(head), look.printable(foot)
         # Pages of the pass before: `multiBuild` repeats until the contents stand still.
         self._pages = self._pages_so_far = 0
@@ -93,6 +97,8 @@ class Document(BaseDocTemplate):  # type: ignore[misc]  # reportlab ships no typ
         self.notify("TOCEntry", (0, title, self.page, title))
 
     def _draw_title(self, canvas: Canvas, _document: BaseDocTemplate) -> None:
+        # An invariant document would be dated 2000-01-01.
+        canvas.setDateFormatter(lambda *_: self._made)
         canvas.saveState()
         canvas.setFillColor(look.ACCENT)
         canvas.rect(0, A4[1] - 14 * mm, A4[0], 14 * mm, stroke=0, fill=1)

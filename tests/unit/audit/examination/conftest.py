@@ -3,15 +3,25 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from audit.controls.catalogue import load
 from audit.controls.examination import examine
 from audit.controls.records import opened
 from audit.controls.scope import LogState, Period, facts
+from audit.report.certificate import ReportKey
 from audit.report.generate import generate_report
+from audit.report.signing import sign_report
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 END = datetime(2026, 12, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
 ROOT = "5f" * 32
 NOTE = """\
 sealgate.example/log
@@ -25,6 +35,10 @@ CIPHER = "AES-256-GCM (Cobblestone)"
 SYSTEM = {"uid": "system", "name": "Sealgate", "type": "system"}
 ANONYMOUS = {"uid": "anonymous", "name": "anonymous", "type": "anonymous"}
 ATTESTATION = {"network": "none", "seccomp": True, "landlock": 4, "walls": ["pid", "user"]}
+SAMPLING = {
+    "temperature_milli": 700, "top_p_milli": 1000, "top_k": 0, "max_tokens": 64, "n": 1,
+    "seeded": False,
+}  # fmt: skip
 MODEL = {"id": "smollm2-135m", "digest": DIGEST, "generation": 1}
 
 
@@ -52,15 +66,32 @@ class LogBuilder:
 
     def add(self, phase, operation, *, uid, user, tenant="system", **own):
         issuers = {"system": "process", "operator": "operating_system", "anonymous": "none"}
+        ending = "outcome" if phase == "recovered" else phase
         event = {
             "class_uid": 6003,
+            "category_uid": 6,
+            "activity_id": 1,
+            "type_uid": 600301,
             "time": round(self.at.timestamp() * 1000),
-            "metadata": {"uid": f"{uid}/{phase}", "tenant_uid": tenant},
+            "severity_id": 1,
+            "status_id": 1,
+            "status_code": "200",
+            "metadata": {
+                "version": "1.6.0",
+                "uid": f"{uid}/{ending}",
+                "tenant_uid": tenant,
+                "product": {"name": "Sealgate", "vendor_name": "Sealgate", "version": "0.1.0"},
+                "extensions": [{"name": "sealgate", "uid": "999", "version": "1"}],
+            },
             "actor": {
                 "user": dict(user),
                 "session": {"issuer": issuers.get(user["type"], "api_key")},
             },
-            "api": {"operation": operation, "request": {"uid": uid}},
+            "api": {
+                "operation": operation,
+                "service": {"name": "sealgate"},
+                "request": {"uid": uid},
+            },
             "src_endpoint": {"ip": "192.0.2.7"},
             "sealgate": {"phase": phase, **own},
         }
@@ -86,6 +117,10 @@ class LogBuilder:
             model=dict(MODEL),
             tier="local",
             purpose="unspecified",
+            data_class="unclassified",
+            prompt_hmac="ef" * 32,
+            prompt_tokens=12,
+            sampling=dict(SAMPLING),
             watermark={"scheme": "pcg-v1", "epoch": 1, "trace_ids": [trace_id]},
         )
 
@@ -191,8 +226,49 @@ def report(period):
             events=log.events,
             log=state or log.state,
             system=system or {},
-            now=END + timedelta(days=1),
+            now=END + DAY,
             version="0.1.0",
+        )
+
+    return run
+
+
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+def make_key(scalar, origin="sealgate.example/log"):
+    """Make a report key as the keyring does: one signature a message, the smaller s."""
+    private = ec.derive_private_key(scalar, ec.SECP256R1())
+
+    def sign(message):
+        algorithm = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+        r, s = decode_dss_signature(private.sign(message, algorithm))
+        return encode_dss_signature(r, min(s, ORDER - s))
+
+    public = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return ReportKey(origin, public, START, sign)
+
+
+@pytest.fixture
+def report_key():
+    return make_key(20261101)
+
+
+@pytest.fixture
+def other_key():
+    return make_key(20261102)
+
+
+@pytest.fixture
+def signed(report_key):
+    """Sign a report as `sealgate report generate` does."""
+
+    def run(report, *, key=report_key, pdf=None, attachments=None, signed_at=END + DAY):
+        return sign_report(
+            pdf or report.pdf,
+            attachments=report.attachments if attachments is None else attachments,
+            key=key,
+            signed_at=signed_at,
         )
 
     return run
