@@ -11,6 +11,8 @@ from msgspec import Meta, Struct
 
 Text = Annotated[str, Meta(min_length=1, max_length=256)]
 Count = Annotated[int, Meta(ge=0)]
+# Random, from the deployment's own mapping; never derived from the person (45 CFR 164.514(c)).
+Pseudonym = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 TraceId = Annotated[int, Meta(ge=0, lt=2**32)]
 Hmac = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
@@ -153,6 +155,7 @@ class Intent(Struct, tag_field="phase", tag="intent"):
     prompt_tokens: Count
     sampling: Sampling
     watermark: Issued
+    pseudonym: Pseudonym | None = None
 
 
 class Outcome(Struct, tag_field="phase", tag="outcome"):
@@ -184,9 +187,10 @@ class Denied(Struct, tag_field="phase", tag="denied"):
 
 
 class Access(Struct, tag_field="phase", tag="access"):
-    """Somebody read or checked evidence."""
+    """Somebody read or checked evidence, or was told of a person."""
 
     detail: dict[str, Any]
+    pseudonym: Pseudonym | None = None
 
 
 class System(Struct, tag_field="phase", tag="system"):

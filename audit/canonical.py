@@ -47,7 +47,7 @@ def decode(data: bytes) -> Any:
         raise NotCanonical(f"not canonical JSON: {error}") from None
     # What came out of the decoder is plain JSON without floats. A number out of range has at
     # least 16 digits and a name that is not ASCII has such a byte: else there is nothing to find.
-    if not data.isascii() or data[:1].isdigit() or _LONG_NUMBER.search(data):
+    if not data.isascii() or not data.startswith(b"{") or _may_hold_long_number(data):
         _check(value)
     if msgspec.json.encode(value, order="sorted") != data:
         raise NotCanonical("JSON in another form than the canonical one")
@@ -74,10 +74,17 @@ def _check(value: Any) -> None:
         raise NotCanonical(f"a {kind.__name__} has no canonical form")
 
 
+def _may_hold_long_number(data: bytes) -> bool:
+    # Sixteen digits in a row are rare, and finding none takes a fifth of the pattern's time.
+    return _DIGITS in data.translate(_DIGITS_ALIKE) and bool(_LONG_NUMBER.search(data))
+
+
 def _refuse_float(_: str) -> NoReturn:
     raise NotCanonical("a fraction or exponent")
 
 
-# Inside JSON, these are the bytes that a number can follow.
-_LONG_NUMBER = re.compile(rb"[:,\[-][0-9]{16}")
+# Inside JSON, these are the bytes that a number can follow, and those that can follow a number.
+_LONG_NUMBER = re.compile(rb"[:,\[-][0-9]{16,}+(?:[,\]}]|$)")
+_DIGITS = b"0" * 16
+_DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 _decoder = msgspec.json.Decoder(float_hook=_refuse_float)

@@ -1,7 +1,6 @@
 """From an event to the entry that the log stores: checked, canonical, with what gets indexed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -14,17 +13,19 @@ from audit.errors import EventInvalid
 BODY_LIMIT_BYTES = 65_535
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True):
     """The trace ids that one intent issued under one key epoch, each once."""
 
     epoch: int
     trace_ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An event as the log stores it: canonical bytes, and what the log indexes of them."""
+class Entry(msgspec.Struct, frozen=True):
+    """An event as the log stores it: canonical bytes, and what the log indexes of them.
+
+    A msgspec structure, since verification makes one for every entry: a frozen dataclass would
+    take a tenth of its time.
+    """
 
     uid: str
     time_ms: int
@@ -33,6 +34,7 @@ class Entry:
     request_id: str | None
     operation: str
     mark: Mark | None
+    pseudonym: str | None
     body: bytes
 
 
@@ -93,7 +95,7 @@ def _entry(body: bytes) -> Entry:
     phase = event.sealgate.__struct_config__.tag
     request_id = event.api.request.uid if event.api.request else None
     _require_uid(event.metadata.uid, str(phase), request_id)
-    return Entry(
+    entry = Entry(
         uid=event.metadata.uid,
         time_ms=event.time,
         phase=str(phase),
@@ -101,8 +103,19 @@ def _entry(body: bytes) -> Entry:
         request_id=request_id,
         operation=event.api.operation,
         mark=_mark(event.sealgate),
+        pseudonym=getattr(event.sealgate, "pseudonym", None),
         body=body,
     )
+    # PostgreSQL's text holds no NUL. Canonical JSON escapes it, so most bodies need no closer look.
+    if b"\\u0000" in body:
+        _require_no_nul(entry)
+    return entry
+
+
+def _require_no_nul(entry: Entry) -> None:
+    indexed = (entry.uid, entry.tenant, entry.request_id or "", entry.operation)
+    if any("\x00" in text for text in indexed):
+        raise EventInvalid("A uid, tenant or operation of the event holds a NUL character.")
 
 
 def _require_uid(uid: str, phase: str, request_id: str | None) -> None:

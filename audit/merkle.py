@@ -11,9 +11,14 @@ from typing import Self
 from audit.errors import ProofInvalid
 
 HASH_BYTES = 32
+# C2SP tlog-tiles: a tile holds the hashes of 256 neighbours, eight heights below the next tile's.
+TILE_HEIGHT = 8
+TILE_WIDTH = 1 << TILE_HEIGHT
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 Range = tuple[int, int]
+# Level, index within the level, hash; level n stands at height 8n, the leaves at level 0.
+Node = tuple[int, int, bytes]
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -66,6 +71,24 @@ class Frontier:
         roots.append(root)
         self.size += 1
 
+    def grow(self, leaf: bytes) -> list[Node]:
+        """Add one leaf hash and return the nodes of tiles' levels that it completes, lowest first.
+
+        Level 0, the leaf itself, is not among them.
+        """
+        if (self.size + 1) % TILE_WIDTH:
+            self.append(leaf)
+            return []
+        nodes, roots, size, root, height = [], self._roots, self.size, leaf, 0
+        while size & 1:
+            root = node_hash(roots.pop(), root)
+            size, height = size >> 1, height + 1
+            if height % TILE_HEIGHT == 0:
+                nodes.append((height // TILE_HEIGHT, self.size >> height, root))
+        roots.append(root)
+        self.size += 1
+        return nodes
+
     def root(self) -> bytes:
         """Return the tree's root, MTH(D[n]) of RFC 6962 section 2.1."""
         if not self._roots:
@@ -82,6 +105,22 @@ def root_of(leaves: Iterable[bytes]) -> bytes:
     for leaf in leaves:
         frontier.append(leaf)
     return frontier.root()
+
+
+def perfect_ranges(leaves: Range) -> list[Range]:
+    """Split a range that starts where a subtree of its length could into perfect subtrees.
+
+    Largest first; every range that the functions below name starts so.
+    """
+    start, end = leaves
+    ranges = []
+    while start < end:
+        length = 1 << ((end - start).bit_length() - 1)
+        if start % length:
+            raise ValueError(f"no subtree spans the leaves from {start} to {end - 1}")
+        ranges.append((start, start + length))
+        start += length
+    return ranges
 
 
 def inclusion_ranges(index: int, size: int) -> list[Range]:

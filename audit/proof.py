@@ -7,13 +7,12 @@ the proof that the log only grew since an earlier checkpoint.
 import base64
 import binascii
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from audit import checkpoint, events, merkle, store
+from audit import checkpoint, events, merkle, store, tree
 from audit.canonical import decode as decode_canonical
 from audit.checkpoint import Checkpoint
 from audit.errors import (
@@ -23,7 +22,7 @@ from audit.errors import (
     ProofInvalid,
     RequestUnknown,
 )
-from audit.merkle import HASH_BYTES, Frontier, Range
+from audit.merkle import HASH_BYTES
 
 PROOF_FORMAT = "sealgate-proof-v1"
 CONSISTENCY_FORMAT = "sealgate-consistency-v1"
@@ -71,7 +70,7 @@ def prove(engine: sa.Engine, request_id: str) -> str:
         if not rows:
             raise RequestUnknown(f"The log holds no entry of the request {request_id!r}.")
         size, note = _newest(connection)
-        root = _roots(connection)
+        root = tree.roots(connection)
         entries = []
         for index, body in rows:
             path = [root(each) for each in merkle.inclusion_ranges(index, size)]
@@ -121,7 +120,7 @@ def consistency(engine: sa.Engine, old_note: str, *, origin: str, public_key: by
             raise LogTampered(
                 f"The log has {size} entries; {old.size} were signed before.", index=size
             )
-        root = _roots(connection)
+        root = tree.roots(connection)
         path = [root(each) for each in merkle.consistency_ranges(old.size, size)]
     document = _json(
         {
@@ -166,30 +165,6 @@ def _newest(connection: sa.Connection) -> tuple[int, str]:
     if row is None:
         raise LogTampered("The log has no checkpoint.")
     return row.size, row.note
-
-
-def _roots(connection: sa.Connection) -> Callable[[Range], bytes]:
-    """Return how to get the root over a range of stored leaves; neighbours' proofs share most."""
-    known: dict[Range, bytes] = {}
-
-    def root(leaves: Range) -> bytes:
-        if leaves not in known:
-            known[leaves] = _root(connection, leaves)
-        return known[leaves]
-
-    return root
-
-
-def _root(connection: sa.Connection, leaves: Range) -> bytes:
-    start, end = leaves
-    leaf = store.leaf.c
-    query = sa.select(leaf.leaf_hash).where(leaf.idx >= start, leaf.idx < end).order_by(leaf.idx)
-    frontier = Frontier()
-    for hashed in connection.execution_options(yield_per=4096).scalars(query):
-        frontier.append(hashed)
-    if frontier.size != end - start:
-        raise LogTampered(f"An entry from {start} to {end - 1} is missing.", index=start)
-    return frontier.root()
 
 
 def _tlog_proof(index: int, path: list[bytes], note: str) -> str:

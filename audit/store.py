@@ -1,87 +1,67 @@
-"""Where the log lies: one SQLite file, its tables, and how it is opened and read.
+"""Where the log lies, a SQLite file or a PostgreSQL database, and how it is opened and read."""
 
-WAL with `synchronous=FULL`: a commit that returned is on disk. Several processes may hold the
-file; each writer takes the write lock before it reads the head.
-"""
-
-import os
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 import sqlalchemy as sa
 
+from audit import postgres, sqlite
 from audit.errors import LogTampered, LogUnavailable
 from audit.merkle import EMPTY_ROOT
+from audit.schema import checkpoint, head, leaf, mark, metadata, node, subject
+
+__all__ = [
+    "checkpoint",
+    "existing_log",
+    "head",
+    "leaf",
+    "mark",
+    "metadata",
+    "node",
+    "open_log",
+    "reading",
+    "subject",
+    "told",
+    "writing",
+]
 
 BUSY_LIMIT_S = 2.0
-# An execution option of ours: how a connection begins its transactions.
-_BEGIN = "sealgate_begin"
+# An execution option of ours: the connection's transactions write.
+_WRITES = "sealgate_writes"
 
-metadata = sa.MetaData()
-leaf = sa.Table(
-    "leaf",
-    metadata,
-    sa.Column("idx", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("uid", sa.Text, nullable=False, unique=True),
-    sa.Column("time_ms", sa.Integer, nullable=False),
-    sa.Column("phase", sa.Text, nullable=False),
-    sa.Column("tenant", sa.Text, nullable=False),
-    sa.Column("request_id", sa.Text, index=True),
-    sa.Column("operation", sa.Text, nullable=False),
-    sa.Column("leaf_hash", sa.LargeBinary(32), nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sqlite_strict=True,
-)
-head = sa.Table(
-    "head",
-    metadata,
-    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 0"), primary_key=True),
-    sa.Column("size", sa.Integer, nullable=False),
-    sa.Column("root", sa.LargeBinary(32), nullable=False),
-    sa.Column("frontier", sa.LargeBinary, nullable=False),
-    sqlite_strict=True,
-)
-checkpoint = sa.Table(
-    "checkpoint",
-    metadata,
-    sa.Column("size", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("note", sa.Text, nullable=False),
-    sqlite_strict=True,
-)
-mark = sa.Table(
-    "mark",
-    metadata,
-    sa.Column("leaf_idx", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("trace_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("tenant", sa.Text, nullable=False),
-    sa.Column("epoch", sa.Integer, nullable=False),
-    sa.Column("request_id", sa.Text, nullable=False),
-    sa.Index("ix_mark_issued", "tenant", "epoch", "trace_id"),
-    sqlite_strict=True,
-    sqlite_with_rowid=False,
-)
+Location = Path | str
 
 
-def open_log(path: Path, *, busy_limit_s: float = BUSY_LIMIT_S) -> sa.Engine:
-    """Open the log's file, made with its tables if it is not there yet.
+def open_log(location: Location, *, busy_limit_s: float = BUSY_LIMIT_S) -> sa.Engine:
+    """Open the log, made with its tables if it is not there yet.
 
+    location: a file's path, or the `postgresql://` URL of a database that exists.
     busy_limit_s: longest wait for another process's transaction.
 
     Raises:
-        LogUnavailable: The file cannot be made, read or written.
+        LogUnavailable: It cannot be made, reached, read or written.
         LogTampered: The file is there and is no database, or a damaged one.
     """
-    engine = _engine(path, busy_limit_s)
-    try:
+    if isinstance(location, Path):
         # Only here is a file made: a log that vanishes later must not come back empty.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        with told(), writing(engine).begin() as connection:
-            _create(connection)
-    except OSError as error:
-        raise LogUnavailable(f"The log {path} cannot be opened: {error.strerror}.") from None
+        sqlite.create(location)
+    return _opened(location, busy_limit_s)
+
+
+def existing_log(location: Location, *, busy_limit_s: float = BUSY_LIMIT_S) -> sa.Engine:
+    """Open the log if it is there, as `open_log` does.
+
+    Raises:
+        LogUnavailable: It is not there, or cannot be used.
+        LogTampered: It is no database, or a damaged one, or has lost its head.
+    """
+    if isinstance(location, Path):
+        sqlite.require(location)
+    engine = _engine(location, busy_limit_s)
+    try:
+        with reading(engine) as connection:
+            _require_head(connection)
     except BaseException:
         engine.dispose()
         raise
@@ -93,7 +73,7 @@ def writing(engine: sa.Engine) -> sa.Engine:
 
     What such a transaction reads stays true until it commits.
     """
-    return engine.execution_options(**{_BEGIN: "IMMEDIATE"})
+    return engine.execution_options(**{_WRITES: True})
 
 
 @contextmanager
@@ -104,6 +84,8 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
         LogUnavailable: The log cannot be read.
         LogTampered: The database is damaged.
     """
+    if engine.dialect.name == "postgresql":
+        engine = engine.execution_options(isolation_level="REPEATABLE READ")
     with told(), engine.connect() as connection:
         yield connection
 
@@ -114,10 +96,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except sa.exc.DatabaseError as error:
-        # "malformed" and "not a database" have no class of their own in sqlite3, and text that
-        # is no UTF-8 has no SQLite error code.
-        damaged = type(error.orig) is sqlite3.DatabaseError
-        if damaged or not hasattr(error.orig, "sqlite_errorcode"):
+        if isinstance(error.orig, BaseException) and _damaged(error.orig):
             raise LogTampered(f"The log's database is damaged: {error.orig}.") from error
         raise LogUnavailable(f"The log cannot be used: {error.orig}.") from error
     except UnicodeDecodeError as error:
@@ -126,36 +105,43 @@ def told() -> Iterator[None]:
         raise LogUnavailable(f"The log cannot be used: {error}.") from error
 
 
-def file_of(engine: sa.Engine) -> Path:
-    """Return the file that `open_log` opened."""
-    return Path(engine.url.database or "")
+def identity(engine: sa.Engine) -> Hashable:
+    """Return what tells whether the log still lies where it was opened.
+
+    Raises:
+        LogUnavailable: Its file is gone.
+    """
+    # A server looks after its own files.
+    return sqlite.identity(engine) if engine.dialect.name == "sqlite" else engine.url
 
 
-def _engine(path: Path, busy_limit_s: float) -> sa.Engine:
-    location = f"file:{quote(str(path.absolute()))}?mode=rw"
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            location, uri=True, timeout=busy_limit_s, isolation_level=None, check_same_thread=False
-        )
-        try:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF"):
-                connection.execute(f"PRAGMA {pragma}")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    url = sa.URL.create("sqlite", database=str(path.absolute()))
-    engine = sa.create_engine(url, creator=connect)
-    sa.event.listen(engine, "begin", _begin)
+def _opened(location: Location, busy_limit_s: float) -> sa.Engine:
+    engine = _engine(location, busy_limit_s)
+    try:
+        with told(), writing(engine).begin() as connection:
+            _create(connection)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine
 
 
-def _begin(connection: sa.Connection) -> None:
-    """Begin for real: the driver would leave a reading transaction open to later commits."""
-    mode = connection.get_execution_options().get(_BEGIN, "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {mode}")
+def _engine(location: Location, busy_limit_s: float) -> sa.Engine:
+    if isinstance(location, Path):
+        return sqlite.engine(location, busy_limit_s=busy_limit_s, begin_option=_WRITES)
+    return postgres.engine(location, busy_limit_s=busy_limit_s, begin_option=_WRITES)
+
+
+def _damaged(error: BaseException) -> bool:
+    if hasattr(error, "sqlstate"):
+        return postgres.damaged(error)
+    return sqlite.damaged(error)
+
+
+def _require_head(connection: sa.Connection) -> None:
+    there = sa.inspect(connection).has_table(head.name)
+    if not there or connection.execute(sa.select(head.c.size)).first() is None:
+        raise LogTampered("The database is there and holds no log. Restore its copy.")
 
 
 def _create(connection: sa.Connection) -> None:

@@ -4,17 +4,18 @@ This finds every change by whoever lacks the key. Who has it can sign another hi
 only against a checkpoint kept elsewhere (`audit.proof.consistency`).
 """
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
-from audit import checkpoint, events, store
-from audit.errors import CheckpointInvalid, EventInvalid, LogTampered
+from audit import checkpoint, store, walk
+from audit.errors import CheckpointInvalid, LogTampered
 from audit.events import Entry
-from audit.merkle import Frontier, leaf_hash
+from audit.merkle import Frontier
 from audit.proof import (
     Consistency,
     Proved,
@@ -23,7 +24,7 @@ from audit.proof import (
     verify_consistency,
     verify_proof,
 )
-from audit.writer import mark_rows
+from audit.walk import CHUNK
 
 __all__ = [
     "Consistency",
@@ -36,7 +37,8 @@ __all__ = [
     "verify_proof",
 ]
 
-CHUNK = 1024
+# The entry that says up to where entries were pruned; without it, none may be missing.
+PRUNED = "log.pruned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class LogReport:
     root: hex. phases: entries of each phase. checkpoints: how many, each verified. dangling:
     requests with an intent and no outcome, oldest first; in a gateway that serves they are under
     way. first_ms, last_ms: smallest and largest time of an entry, or None of an empty log.
-    note: the newest checkpoint, to be kept elsewhere; empty for an empty log.
+    note: the newest checkpoint, to be kept elsewhere; empty for an empty log. pruned: how many
+    of the first entries are here as hashes only.
     """
 
     size: int
@@ -57,11 +60,12 @@ class LogReport:
     first_ms: int | None
     last_ms: int | None
     note: str
+    pruned: int = 0
 
     @property
     def events(self) -> int:
         """Entries that were read and verified."""
-        return self.size
+        return self.size - self.pruned
 
 
 @dataclass(slots=True)
@@ -73,9 +77,13 @@ class _Seen:
     open: dict[str, None] = field(default_factory=dict)
     first_ms: int | None = None
     last_ms: int | None = None
+    may_be_pruned: int = 0
 
     def add(self, entry: Entry) -> None:
         self.phases[entry.phase] += 1
+        if entry.operation == PRUNED and entry.phase == "system":
+            end = json.loads(entry.body)["sealgate"]["detail"].get("end")
+            self.may_be_pruned = max(self.may_be_pruned, end if isinstance(end, int) else 0)
         request_id = entry.request_id or ""
         if entry.phase == "intent":
             self.open[request_id] = None
@@ -97,20 +105,28 @@ def verify_log(
         LogUnavailable: The log cannot be read.
     """
     with store.reading(engine) as connection:
-        # 1. Each entry: its place, its bytes, its columns, its marks.
-        # 2. Each checkpoint, as the tree reaches its size: signature and root.
         seen = _Seen()
+        nodes = _Nodes(connection)
         checkpoints = _Checkpoints(
             connection, origin=origin, public_key=public_key, earlier=earlier
         )
-        for entry, hashed in _entries(connection):
-            seen.frontier.append(hashed)
+        # 1. Each entry: its place, its bytes, its columns, its index rows.
+        # 2. Each inner node as the tree completes it.
+        # 3. Each checkpoint, as the tree reaches its size: signature and root.
+        for hashed in walk.pruned(connection):
+            nodes.check(seen.frontier, hashed)
+            checkpoints.check(seen.frontier)
+        pruned = seen.frontier.size
+        for entry, hashed in walk.entries(connection, pruned):
+            nodes.check(seen.frontier, hashed)
             seen.add(entry)
             checkpoints.check(seen.frontier)
-        # 3. Nothing is signed, and no mark is indexed, beyond the last entry.
+        # 4. Nothing is signed, stored or indexed beyond the last entry.
+        nodes.finish()
         checkpoints.finish(seen.frontier.size)
-        _require_no_marks_beyond(connection, seen.frontier.size)
-        # 4. The head is this tree's.
+        walk.require_no_rows_outside(connection, pruned, seen.frontier.size)
+        # 5. What is pruned, the log says it is. 6. The head is this tree's.
+        _check_pruning(pruned, seen.may_be_pruned)
         _check_head(connection, seen.frontier)
     return LogReport(
         size=seen.frontier.size,
@@ -121,7 +137,30 @@ def verify_log(
         first_ms=seen.first_ms,
         last_ms=seen.last_ms,
         note=checkpoints.newest,
+        pruned=pruned,
     )
+
+
+class _Nodes:
+    """The stored inner nodes, taken off one by one as the growing tree completes them."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        table = store.node.c
+        query = sa.select(table.level, table.idx, table.hash).where(table.level != 0)
+        self._left = {(level, index): hashed for level, index, hashed in connection.execute(query)}
+
+    def check(self, frontier: Frontier, hashed: bytes) -> None:
+        """Grow the tree by a leaf and compare what it completes."""
+        for level, index, node in frontier.grow(hashed):
+            if self._left.pop((level, index), None) != node:
+                raise LogTampered(
+                    f"The tree's node {index} at level {level} is missing or was changed."
+                )
+
+    def finish(self) -> None:
+        """Require that no node is left that the tree does not have."""
+        for level, index in self._left:
+            raise LogTampered(f"The tree's node {index} at level {level} does not exist.")
 
 
 class _Checkpoints:
@@ -187,67 +226,12 @@ class _Checkpoints:
             )
 
 
-def _entries(connection: sa.Connection) -> Iterator[tuple[Entry, bytes]]:
-    """Yield each entry and its leaf hash, having checked everything but the tree."""
-    query = sa.select(store.leaf).order_by(store.leaf.c.idx)
-    rows = connection.execution_options(yield_per=CHUNK).execute(query)
-    expected = 0
-    for chunk in rows.partitions(CHUNK):
-        marks = _marks(connection, expected, expected + len(chunk))
-        for row in chunk:
-            if row.idx != expected:
-                raise LogTampered(f"Entry {expected} is missing.", index=expected)
-            yield _entry(row, marks.get(expected, [])), row.leaf_hash
-            expected += 1
-
-
-def _entry(row: Any, marks: list[dict[str, object]]) -> Entry:
-    """Check one row: stored hash, canonical bytes, columns, marks."""
-    index = row.idx
-    # A damaged file can hold any type in any column.
-    if type(row.body) is not bytes or leaf_hash(row.body) != row.leaf_hash:
-        raise LogTampered(f"Entry {index} was changed: its bytes do not hash to it.", index=index)
-    try:
-        entry = events.decode(row.body)
-    except EventInvalid as error:
-        raise LogTampered(f"Entry {index} is no event. {error}", index=index) from error
-    columns = (row.uid, row.time_ms, row.phase, row.tenant, row.request_id, row.operation)
-    fields = (
-        entry.uid,
-        entry.time_ms,
-        entry.phase,
-        entry.tenant,
-        entry.request_id,
-        entry.operation,
-    )
-    if columns != fields:
-        raise LogTampered(f"The index columns of entry {index} were changed.", index=index)
-    if marks != mark_rows(entry, index):
-        raise LogTampered(f"The marks of entry {index} were changed.", index=index)
-    return entry
-
-
-def _marks(connection: sa.Connection, start: int, end: int) -> dict[int, list[dict[str, object]]]:
-    """Return the mark index's rows of entries `start` to `end`, by entry and trace id."""
-    mark = store.mark
-    query = (
-        mark.select()
-        .where(mark.c.leaf_idx >= start, mark.c.leaf_idx < end)
-        .order_by(mark.c.leaf_idx, mark.c.trace_id)
-    )
-    found: dict[int, list[dict[str, object]]] = {}
-    rows: Iterable[Any] = connection.execute(query).mappings()
-    for row in rows:
-        found.setdefault(row["leaf_idx"], []).append(dict(row))
-    return found
-
-
-def _require_no_marks_beyond(connection: sa.Connection, size: int) -> None:
-    leaf_idx = store.mark.c.leaf_idx
-    query = sa.select(leaf_idx).where((leaf_idx < 0) | (leaf_idx >= size)).limit(1)
-    stray = connection.execute(query).scalar_one_or_none()
-    if stray is not None:
-        raise LogTampered(f"A mark names entry {stray}, which does not exist.", index=stray)
+def _check_pruning(pruned: int, may_be_pruned: int) -> None:
+    if pruned > may_be_pruned:
+        raise LogTampered(
+            f"The first {pruned} entries are gone; the log says so of {may_be_pruned}.",
+            index=may_be_pruned,
+        )
 
 
 def _check_head(connection: sa.Connection, frontier: Frontier) -> None:

@@ -4,19 +4,19 @@ For one thread of one process; other processes may write the same file. Queueing
 the sequencer's. Nothing is signed or acknowledged on top of a head that was not checked.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 
-from audit import checkpoint, store
+from audit import checkpoint, store, tree
 from audit.checkpoint import Checkpoint
 from audit.errors import CheckpointInvalid, EventConflict, LogTampered, LogUnavailable
 from audit.events import Entry
-from audit.merkle import Frontier, leaf_hash
+from audit.merkle import TILE_WIDTH, Frontier, Node, leaf_hash
 
-TAIL = 1024
+# How many of the newest entries a start reads; whole tiles of them, or some more.
+TAIL = 4 * TILE_WIDTH
 
 # Built once: every batch runs them.
 _HEAD = sa.select(store.head)
@@ -33,6 +33,7 @@ _PLACES = sa.select(store.leaf.c.uid, store.leaf.c.idx, store.leaf.c.body).where
 )
 _ADD_LEAVES = store.leaf.insert()
 _ADD_MARKS = store.mark.insert()
+_ADD_SUBJECTS = store.subject.insert()
 _ADD_CHECKPOINT = store.checkpoint.insert()
 
 
@@ -66,17 +67,18 @@ class Writer:
         self._public_keys = public_keys
         self._sign = sign
         self._connection: sa.Connection | None = None
-        self._files: list[tuple[int, int]] = []
+        self._place: Hashable = None
         self._frontier = Frontier()
 
     def open(self) -> None:
-        """Replay every leaf hash against the head and the newest checkpoint, and the tail's bytes.
+        """Replay the newest entries against the tree, its head and the newest checkpoint.
 
         Raises:
             LogTampered: They disagree.
             LogUnavailable: The log cannot be read.
         """
-        with store.reading(self._engine) as connection:
+        with store.told(), store.writing(self._engine).begin() as connection:
+            self._frontier = _start(connection)
             frontier = self._caught_up(connection)
             self._check_checkpoint(connection, frontier)
             _check_tail(connection, frontier.size)
@@ -96,7 +98,7 @@ class Writer:
             with store.told():
                 connection = self._connected()
                 with connection.begin():
-                    self._files = self._files or self._in_place()
+                    self._place = self._place or store.identity(self._engine)
                     self._require_in_place()
                     frontier, results = self._append(connection, entries)
                 # A file that was unlinked meanwhile takes commits that nobody will ever read.
@@ -111,15 +113,15 @@ class Writer:
         return results
 
     def in_place(self) -> bool:
-        """Return whether the files that are written to still lie where they were opened."""
+        """Return whether what is written to still lies where it was opened."""
         try:
-            return not self._files or self._files == self._in_place()
+            return self._place is None or self._place == store.identity(self._engine)
         except LogUnavailable:
             return False
 
     def disconnect(self) -> None:
         """Forget the connection; the next batch opens its own and reads the head afresh."""
-        connection, self._connection, self._files = self._connection, None, []
+        connection, self._connection, self._place = self._connection, None, None
         if connection is not None:
             connection.invalidate()
             connection.close()
@@ -130,17 +132,8 @@ class Writer:
             self._connection = store.writing(self._engine).connect()
         return self._connection
 
-    def _in_place(self) -> list[tuple[int, int]]:
-        """Identify the database and its write-ahead log by what their names point to now."""
-        path = store.file_of(self._engine)
-        try:
-            found = [file.stat() for file in (path, Path(f"{path}-wal"))]
-        except OSError as error:
-            raise LogUnavailable(f"The log's file is gone: {error.strerror}, {path}.") from None
-        return [(each.st_dev, each.st_ino) for each in found]
-
     def _require_in_place(self) -> None:
-        if self._files != self._in_place():
+        if self._place != store.identity(self._engine):
             raise LogUnavailable("The log's file was replaced while it was open.")
 
     def _append(
@@ -225,6 +218,15 @@ class Writer:
             raise LogUnavailable(f"The log's checkpoint cannot be signed: {error}") from error
 
 
+def _start(connection: sa.Connection) -> Frontier:
+    """Return the frontier that a start replays from, after making nodes that were never kept."""
+    size: int = connection.execute(sa.select(store.head.c.size)).scalar_one_or_none() or 0
+    if not tree.complete(connection, size):
+        tree.rebuild(connection, size)
+    whole_tiles = max(size - TAIL, 0) // TILE_WIDTH * TILE_WIDTH
+    return tree.frontier(connection, max(whole_tiles, min(tree.pruned_end(connection), size)))
+
+
 def _replay(connection: sa.Connection, frontier: Frontier) -> None:
     """Add what lies beyond the frontier; from nothing, below the first index as well."""
     query = _NEW_LEAVES if frontier.size else _ALL_LEAVES
@@ -250,10 +252,11 @@ def _places(connection: sa.Connection, entries: Sequence[Entry]) -> dict[str, tu
 
 
 def _insert(connection: sa.Connection, entries: list[Entry], frontier: Frontier) -> None:
-    leaves, marks = [], []
+    leaves, marks, subjects = [], [], []
+    nodes: list[Node] = []
     for entry in entries:
         index, hashed = frontier.size, leaf_hash(entry.body)
-        frontier.append(hashed)
+        nodes += frontier.grow(hashed)
         leaves.append(
             {
                 "idx": index,
@@ -267,14 +270,20 @@ def _insert(connection: sa.Connection, entries: list[Entry], frontier: Frontier)
                 "body": entry.body,
             }
         )
-        marks.extend(mark_rows(entry, index))
-    connection.execute(_ADD_LEAVES, leaves)
-    if marks:
-        connection.execute(_ADD_MARKS, marks)
+        marks.extend(_mark_rows(entry, index))
+        if entry.pseudonym is not None:
+            subjects.append({"pseudonym": entry.pseudonym, "leaf_idx": index})
+    for statement, rows in (
+        (_ADD_LEAVES, leaves),
+        (_ADD_MARKS, marks),
+        (_ADD_SUBJECTS, subjects),
+    ):
+        if rows:
+            connection.execute(statement, rows)
+    tree.add(connection, nodes)
 
 
-def mark_rows(entry: Entry, index: int) -> list[dict[str, object]]:
-    """Return what the mark index holds of an entry, by ascending trace id."""
+def _mark_rows(entry: Entry, index: int) -> list[dict[str, object]]:
     if entry.mark is None:
         return []
     return [

@@ -17,7 +17,7 @@ from audit.store import open_log
 
 ORIGIN = "sealgate.test/log"
 TIME_MS = 1_790_000_000_000
-MODEL = {"id": "tiny", "digest": "sha256:" + "0" * 64, "generation": 1}
+MODEL = {"id": "tiny", "digest": "sha256:" + "0f" * 32, "generation": 1}
 
 
 def event(uid, operation, own, *, request_id, tenant="ward-a", time_ms=TIME_MS):

@@ -1,0 +1,68 @@
+"""The log in a PostgreSQL database, for several gateway processes: locking and durability.
+
+Writers take turns under one advisory lock, held by the transaction; readers see one snapshot.
+A server that would acknowledge what a crash could lose is refused.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from audit.errors import LogUnavailable
+
+# Names the log's lock among the advisory locks of its database.
+LOCK = 0x5EA1_6A7E
+CONNECT_LIMIT_S = 5
+DRIVER = "postgresql+psycopg"
+# What must not be off, or an acknowledged commit can be lost or torn.
+DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
+
+
+def engine(url: str, *, busy_limit_s: float, begin_option: str) -> sa.Engine:
+    """Return an engine over the database. begin_option: the execution option of writers.
+
+    Raises:
+        LogUnavailable: The URL is none, or the driver is not installed.
+    """
+    try:
+        parsed = sa.make_url(url).set(drivername=DRIVER)
+        made = sa.create_engine(
+            parsed,
+            connect_args={
+                "connect_timeout": CONNECT_LIMIT_S,
+                "options": f"-c lock_timeout={round(busy_limit_s * 1000)}",
+            },
+        )
+    except sa.exc.ArgumentError:
+        raise LogUnavailable(
+            "The database's URL cannot be read; it starts with postgresql://."
+        ) from None
+    except ModuleNotFoundError:
+        raise LogUnavailable(
+            "PostgreSQL needs its driver: install the extra `sealgate[postgres]`."
+        ) from None
+
+    def begin(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get(begin_option):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+
+    sa.event.listen(made, "begin", begin)
+    sa.event.listen(made, "connect", _require_durability)
+    return made
+
+
+def damaged(error: BaseException) -> bool:
+    """Return whether the server says that its files are corrupt (SQLSTATE class XX)."""
+    return str(getattr(error, "sqlstate", "") or "").startswith("XX")
+
+
+def _require_durability(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        for name in DURABILITY:
+            cursor.execute(f"SHOW {name}")
+            if cursor.fetchone()[0] == "off":
+                raise LogUnavailable(
+                    f"The database runs with {name}=off and would acknowledge entries that a "
+                    "crash loses. Turn it on."
+                )
+    connection.rollback()

@@ -1,0 +1,89 @@
+"""The log in one SQLite file: how it is opened, and what its errors mean.
+
+WAL with `synchronous=FULL`: a commit that returned is on disk. Several processes may hold the
+file; each writer takes the write lock before it reads the head.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+import sqlalchemy as sa
+
+from audit.errors import LogUnavailable
+
+# What was deleted is overwritten: a shredded key must not linger in a free page.
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF", "secure_delete=ON")
+
+
+def engine(path: Path, *, busy_limit_s: float, begin_option: str) -> sa.Engine:
+    """Return an engine over the file. begin_option: the execution option of writers."""
+    location = f"file:{quote(str(path.absolute()))}?mode=rw"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            location, uri=True, timeout=busy_limit_s, isolation_level=None, check_same_thread=False
+        )
+        try:
+            for pragma in PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def begin(connection: sa.Connection) -> None:
+        """Begin for real: the driver would leave a reading transaction open to later commits."""
+        writes = connection.get_execution_options().get(begin_option)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN DEFERRED")
+
+    made = sa.create_engine(sa.URL.create("sqlite", database=str(path.absolute())), creator=connect)
+    sa.event.listen(made, "begin", begin)
+    return made
+
+
+def create(path: Path) -> None:
+    """Make the file if it is not there, readable by its owner alone.
+
+    Raises:
+        LogUnavailable: It cannot be made or opened.
+    """
+    _open(path, os.O_CREAT | os.O_RDWR)
+
+
+def require(path: Path) -> None:
+    """Require that the file is there.
+
+    Raises:
+        LogUnavailable: It is not, or cannot be opened.
+    """
+    _open(path, os.O_RDWR)
+
+
+def identity(engine: sa.Engine) -> tuple[tuple[int, int], ...]:
+    """Identify the database and its write-ahead log by what their names point to now.
+
+    Raises:
+        LogUnavailable: One of them is gone.
+    """
+    path = Path(engine.url.database or "")
+    try:
+        found = [file.stat() for file in (path, Path(f"{path}-wal"))]
+    except OSError as error:
+        raise LogUnavailable(f"The log's file is gone: {error.strerror}, {path}.") from None
+    return tuple((each.st_dev, each.st_ino) for each in found)
+
+
+def damaged(error: BaseException) -> bool:
+    """Return whether the driver's error says that the file is no database, or a damaged one."""
+    # "malformed" and "not a database" have no class of their own in sqlite3, and text that is no
+    # UTF-8 has no SQLite error code.
+    return type(error) is sqlite3.DatabaseError or not hasattr(error, "sqlite_errorcode")
+
+
+def _open(path: Path, flags: int) -> None:
+    try:
+        os.close(os.open(path, flags | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise LogUnavailable(f"The log {path} cannot be opened: {error.strerror}.") from None
