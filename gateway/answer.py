@@ -185,6 +185,9 @@ class Answer:
             await self._close(ending, status=status)
         except AuditError as error:
             _log.error("%s has no outcome: %s", self.question.request_id, error)
+        except Exception:  # noqa: BLE001 - "never" means whatever fails.
+            # Measuring marks and asking keys fail too, and the request fails of its own cause.
+            _log.exception("%s has no outcome", self.question.request_id)
 
     def retraction(self) -> dict[str, Any]:
         """Build the outcome of an answer that was given up before it began."""

@@ -1,10 +1,11 @@
 """The gateway's way into the log: an event is durable when `record` returns, or nothing goes on."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from audit.errors import LogUnavailable
+from audit.errors import AuditError, EventConflict, EventInvalid, LogUnavailable
 from audit.sequencer import Recorded, Sequencer
 
 Event = Mapping[str, Any]
@@ -28,12 +29,17 @@ class Recorder:
         caller has given up waiting or has itself been cancelled.
 
         Raises:
-            LogUnavailable: It is not on disk, or not in time.
+            LogUnavailable: It is not on disk, or not in time, or the log refuses this very event.
         """
-        future = asyncio.wrap_future(self._sequencer.submit(event))
+        try:
+            future = asyncio.wrap_future(self._sequencer.submit(event))
+        except EventInvalid as error:
+            raise _refused(error) from error
         try:
             async with asyncio.timeout(self._acknowledgement_s):
                 await asyncio.shield(future)
+        except EventConflict as error:
+            raise _refused(error) from error
         except TimeoutError:
             self._retract_when_written(future, retraction)
             raise LogUnavailable(
@@ -51,9 +57,16 @@ class Recorder:
             # Asking for the exception also keeps it from being reported as never retrieved.
             if future.cancelled() or future.exception() or retraction is None:
                 return
-            asyncio.wrap_future(self._sequencer.submit(retraction())).add_done_callback(_forget)
+            # A log that takes no more entries closes the intent at its next start.
+            with contextlib.suppress(AuditError):
+                asyncio.wrap_future(self._sequencer.submit(retraction())).add_done_callback(_forget)
 
         future.add_done_callback(settle)
+
+
+def _refused(error: AuditError) -> LogUnavailable:
+    """Say that an event is not in the log for its own sake: to the caller that is all the same."""
+    return LogUnavailable(f"The log refuses the entry: {error}")
 
 
 def _forget(future: "asyncio.Future[Recorded]") -> None:
