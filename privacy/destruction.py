@@ -13,7 +13,7 @@ from privacy.errors import DestructionUnconfirmed, KeyDestroyed
 from privacy.records import Content, Destruction
 from privacy.references import Reference
 from privacy.snapshot import AnyKey, Snapshot, reference
-from privacy.states import Act, erased, one_epoch, require_idle
+from privacy.states import Act, erased, one_epoch, require_idle, transition
 
 WINDOW_S = 3600
 
@@ -28,7 +28,12 @@ def requested(snapshot: Snapshot, name: Reference, *, act: Act, window_s: int) -
     _require_destructible(one_epoch(snapshot, name))
     asked = Destruction(str(name), act.actor, act.reason, act.at_s, act.at_s + window_s)
     others = [each for each in snapshot.content.destructions if each.key != asked.key]
-    return replace(snapshot.content, destructions=[*others, asked])
+    entry = transition(name, None, records.DESTRUCTION_REQUESTED, act=act)
+    return replace(
+        snapshot.content,
+        destructions=[*others, asked],
+        transitions=[*snapshot.content.transitions, entry],
+    )
 
 
 def destroyed(snapshot: Snapshot, name: Reference, *, act: Act) -> Content:
@@ -49,7 +54,7 @@ def destroyed(snapshot: Snapshot, name: Reference, *, act: Act) -> Content:
         raise DestructionUnconfirmed(
             f"{act.actor} asked to destroy {name}: another security principal must confirm it."
         )
-    both = Act(f"{asked[0].actor}, {act.actor}", asked[0].reason, act.at_s)
+    both = Act(asked[0].actor, asked[0].reason, act.at_s, confirmed_by=act.actor)
     content = erased(snapshot.content, keys, act=both)
     left = [each for each in content.destructions if each.key != str(name)]
     return replace(content, destructions=left)

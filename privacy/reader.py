@@ -23,7 +23,7 @@ from privacy.container import (
     signed_message,
 )
 from privacy.digests import PlaintextDigests
-from privacy.errors import AssetUnknown, KeyUnknown, SignatureInvalid
+from privacy.errors import AssetUnknown, KeyDestroyed, KeyUnknown, SignatureInvalid
 from privacy.keyring import DataKey
 from privacy.manifest import ASSET_PREFIX, Manifest, Message
 from privacy.memory import sealed_memory, wipe
@@ -173,6 +173,8 @@ def read(
 def _key(header: Header, find_key: Callable[[str], DataKey]) -> DataKey:
     try:
         return find_key(header.key_id.hex())
+    except KeyDestroyed:
+        raise broken("its key was destroyed, and the model with it") from None
     except KeyUnknown:
         raise broken("no key of this keyring opens the file") from None
 

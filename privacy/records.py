@@ -20,6 +20,8 @@ ACTIVE = "active"
 DECRYPT_ONLY = "decrypt-only"
 COMPROMISED = "compromised"
 DESTROYED = "destroyed"
+# No state, but a step towards one that the log takes in as well.
+DESTRUCTION_REQUESTED = "destruction-requested"
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -83,7 +85,8 @@ class Transition(Record, frozen=True):
     """A change of a key's state that the audit log has yet to take in.
 
     id: unique, 24 hex digits. key: a reference, as `watermark@2`. old: None for a new key.
-    public: of a new signing key, hex of each algorithm's.
+    confirmed_by: the second principal of a destruction. public: of a new signing key, each
+    algorithm's in hex.
     """
 
     id: str
@@ -93,6 +96,7 @@ class Transition(Record, frozen=True):
     at_s: int
     actor: str
     reason: str
+    confirmed_by: str = ""
     public: dict[str, str] = {}
 
 

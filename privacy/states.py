@@ -29,7 +29,7 @@ from privacy.records import (
     WrappedDataKey,
 )
 from privacy.references import KEK, Reference
-from privacy.snapshot import AnyKey, Snapshot, algorithms, kek_reference, number, reference
+from privacy.snapshot import AnyKey, Snapshot, algorithms, number, reference
 
 MODELS_ARE_SEALED = (
     "A model's key changes with its file: run `sealgate keys reencrypt {name}` instead."
@@ -39,11 +39,15 @@ _Key = TypeVar("_Key", Master, SigningKey, WrappedDataKey)
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Who changes a key's state, why and when. at_s: Unix seconds."""
+    """Who changes a key's state, why and when. at_s: Unix seconds.
+
+    confirmed_by: the second of two principals, where it takes two.
+    """
 
     actor: str
     reason: str
     at_s: int
+    confirmed_by: str = ""
 
 
 def prepared(snapshot: Snapshot, name: Reference, *, act: Act) -> Content:
@@ -148,10 +152,7 @@ def rekeyed(
     content = snapshot.content
     after = Snapshot(content, kek)
     epoch = Reference(KEK, content.kek_epoch + 1)
-    entries = [
-        transition(kek_reference(content), records.ACTIVE, records.DESTROYED, act=act),
-        transition(epoch, None, records.ACTIVE, act=act),
-    ]
+    entry = transition(epoch, None, records.ACTIVE, act=act)
     return Snapshot(
         replace(
             content,
@@ -161,7 +162,7 @@ def rekeyed(
             masters=[_rewrapped(key, snapshot, after) for key in content.masters],
             signing_keys=[_rewrapped(key, snapshot, after) for key in content.signing_keys],
             data_keys=[_rewrapped(key, snapshot, after) for key in content.data_keys],
-            transitions=[*content.transitions, *entries],
+            transitions=[*content.transitions, entry],
         ),
         kek,
     )
@@ -203,6 +204,7 @@ def transition(key: Reference, old: str | None, new: str, *, act: Act) -> Transi
         at_s=act.at_s,
         actor=act.actor,
         reason=act.reason,
+        confirmed_by=act.confirmed_by,
     )
 
 

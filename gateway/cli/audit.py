@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from audit.checkpoint import VerifierKey
-from audit.verify import Proved, prove, verify_log, verify_proof
-from gateway.cli.keys import verifier_key
+from audit.verify import Proved, prove, verify_proof
 from gateway.cli.output import (
     HomeOption,
     JsonOption,
@@ -19,6 +18,7 @@ from gateway.cli.output import (
     write_file,
 )
 from gateway.cli.session import Session, opened
+from gateway.cli.trust import verified_log, verified_proof, verifier_key
 
 app = typer.Typer(help="The log: verify, prove, verify-proof.", no_args_is_help=True)
 
@@ -28,7 +28,7 @@ def verify(*, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Check the whole log: bytes, checkpoints, indices. Exit code 1 if any is wrong."""
     with opened(home) as session:
         key = verifier_key(session)
-        report = verify_log(session.engine, origin=key.name, public_key=key.public_key)
+        report = verified_log(session)
     if as_json:
         print_json(asdict(report) | {"verified": True, "vkey": key.encode()})
         return
@@ -81,10 +81,10 @@ def verify_document(
     document = read_file(file)
     if vkey is None:
         with opened(home) as session:
-            key = verifier_key(session)
+            proved = verified_proof(session, document)
     else:
         key = VerifierKey.decode(vkey)
-    proved = verify_proof(document, origin=key.name, public_key=key.public_key)
+        proved = verify_proof(document, origin=key.name, public_key=key.public_key)
     if as_json:
         print_json(_shown(proved))
         return
@@ -106,8 +106,7 @@ def prove_and_check(session: Session, request_id: str) -> str:
         ProofInvalid: What was proved does not verify: the log was tampered with.
     """
     document = prove(session.engine, request_id)
-    key = verifier_key(session)
-    verify_proof(document, origin=key.name, public_key=key.public_key)
+    verified_proof(session, document)
     return document
 
 

@@ -1,50 +1,178 @@
-"""`sealgate keys`: what the keyring holds. Public halves and epochs; never a secret."""
+"""`sealgate keys`: what the keyring holds, and the life of each key. Never a secret.
 
-from typing import Any
+Every change is an entry of the log with who made it and why. See docs/keys.md.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from audit.checkpoint import VerifierKey
-from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, print_table
-from gateway.cli.session import Session, opened
+from gateway.cli.destroying import destroy_key, security_principal
+from gateway.cli.output import (
+    HomeOption,
+    JsonOption,
+    note,
+    print_json,
+    print_lines,
+    print_table,
+)
+from gateway.cli.session import Session, opened, operator
+from gateway.cli.trust import earlier_keys, verifier_key
+from gateway.errors import SettingsInvalid
+from gateway.keyevents import operator_name
+from privacy import states
+from privacy.destruction import WINDOW_S
 from privacy.genesis import PURPOSES
+from privacy.references import KEK, SIGNERS, Reference
+from privacy.snapshot import Snapshot, number, reference
+from privacy.states import Act
 
-SIGNING = ("checkpoint", "report", "seal")
+app = typer.Typer(
+    help="Keys: list, rotate, revoke, destroy, reencrypt, backup, restore.", no_args_is_help=True
+)
 
-app = typer.Typer(help="Keys: list.", no_args_is_help=True)
-
-
-@app.callback()
-def keys() -> None:
-    """Keep `list` a subcommand."""
+ReasonOption = Annotated[str, typer.Option(help="Why, as the log's entry says it.")]
+KeyArgument = Annotated[
+    str, typer.Argument(help="As `sealgate keys list` shows it, such as watermark@1.")
+]
 
 
 @app.command("list")
 def list_all(*, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """List purposes with their epoch, and the public keys."""
+    """List every key with its state, and the public keys."""
     with opened(home) as session:
         shown = _shown(session)
     if as_json:
         print_json(shown)
         return
-    print_table(
-        ("purpose", "active epoch"), [(k["purpose"], str(k["epoch"])) for k in shown["derived"]]
-    )
+    columns = ("key", "state", "created")
+    print_table(columns, [[row[column] for column in columns] for row in shown["keys"]])
     print_table(
         ("signs", "Ed25519 public key"), [(k["name"], k["public"]) for k in shown["signing"]]
     )
     print_lines(f"verifier key of the log: {shown['vkey']}")
 
 
-def verifier_key(session: Session) -> VerifierKey:
-    """Return the key that an auditor verifies this deployment's checkpoints under."""
-    return VerifierKey(session.settings.origin, session.keyring.public_key("checkpoint"))
+@app.command()
+def rotate(
+    names: Annotated[
+        list[str] | None, typer.Argument(help=f"Of: {', '.join((KEK, *PURPOSES, *SIGNERS))}.")
+    ] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    reason: ReasonOption = "scheduled rotation",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Begin the next epoch of keys, also under a gateway that serves. Earlier ones stay readable.
+
+    A model's data key changes with its file: `sealgate keys reencrypt`.
+    """
+    chosen = [*PURPOSES, *SIGNERS, KEK] if every else list(names or [])
+    if not chosen:
+        raise SettingsInvalid("Name the keys to rotate, or give --all.")
+    with opened(home) as session:
+        now = {name: _rotate(session, Reference.parse(name), reason) for name in chosen}
+    if as_json:
+        print_json({"rotated": now})
+    else:
+        print_lines(*(f"{name} is at epoch {epoch}." for name, epoch in now.items()))
+
+
+@app.command()
+def revoke(
+    key: KeyArgument,
+    *,
+    reason: ReasonOption,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mark an epoch as known to others. Rotate first: nothing may rest on it any more."""
+    name = Reference.parse(key)
+    with opened(home) as session:
+        act = operators_act(session, reason)
+        session.keyring.change(lambda s: states.compromised(s, name, act=act))
+        session.record_transitions()
+    _print_state(name, "compromised", as_json=as_json)
+
+
+@app.command()
+def destroy(
+    key: KeyArgument,
+    *,
+    reason: ReasonOption,
+    credential_file: Annotated[
+        Path | None,
+        typer.Option(help="File with your API key of role security; asked for if absent."),
+    ] = None,
+    window_min: Annotated[
+        int, typer.Option(min=1, max=1440, help="Minutes within which another must confirm.")
+    ] = WINDOW_S // 60,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Destroy a key for good. The first principal's call asks, a second principal's confirms."""
+    name = Reference.parse(key)
+    with opened(home) as session:
+        principal = security_principal(session, credential_file)
+        state = destroy_key(session, name, principal, reason=reason, window_s=window_min * 60)
+    _print_state(name, state, as_json=as_json)
+    if state != "destroyed" and not as_json:
+        note(f"Another security principal has {window_min} minutes to run the same command.")
+
+
+def _rotate(session: Session, name: Reference, reason: str) -> int:
+    """Rotate a key in steps that each leave a usable keyring; return the epoch in use now."""
+    keyring, act = session.keyring, operators_act(session, reason)
+    if name.name == KEK and not name.model:
+        keyring.rekey(act=act)
+        session.record_transitions()
+        return keyring.snapshot().content.kek_epoch
+    # The new key's entry is written while the old one signs: who trusts the old checkpoint key
+    # finds its successor under it.
+    keyring.change(lambda s: states.prepared(s, name, act=act))
+    session.record_transitions()
+    after = keyring.change(lambda s: states.activated(s, name, act=act))
+    session.record_transitions()
+    return states.active_number(after, name)
+
+
+def operators_act(session: Session, reason: str) -> Act:
+    """Describe a change of keys by who runs this command, now."""
+    return session.keyring.act(actor=operator_name(operator()), reason=reason)
 
 
 def _shown(session: Session) -> dict[str, Any]:
     keyring = session.keyring
     return {
+        "keys": _rows(keyring.snapshot()),
         "derived": [{"purpose": p, "epoch": keyring.active_epoch(p)} for p in PURPOSES],
-        "signing": [{"name": n, "public": keyring.public_key(n).hex()} for n in SIGNING],
+        "signing": [{"name": n, "public": keyring.public_key(n).hex()} for n in SIGNERS],
         "vkey": verifier_key(session).encode(),
+        "earlier_vkeys": [key.encode() for key in earlier_keys(session)],
     }
+
+
+def _rows(snapshot: Snapshot) -> list[dict[str, str]]:
+    content = snapshot.content
+    kek_s = content.kek_created_s or content.created_s
+    rows = {f"{KEK}@{content.kek_epoch}": ("active", kek_s)}
+    for key in sorted(snapshot.keys(), key=lambda each: (str(reference(each).name), number(each))):
+        rows[str(reference(key))] = (key.state, key.created_s)
+    return [
+        {
+            "key": name,
+            "state": state,
+            "created": datetime.fromtimestamp(created_s, UTC).isoformat(timespec="seconds"),
+        }
+        for name, (state, created_s) in rows.items()
+    ]
+
+
+def _print_state(name: Reference, state: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"key": str(name), "state": state})
+    else:
+        print_lines(f"{name}: {state}.")

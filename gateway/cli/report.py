@@ -18,12 +18,11 @@ from audit import evidence
 from audit.controls.scope import LogState
 from audit.errors import LogTampered
 from audit.report.generate import Report, generate_report
-from audit.verify import verify_log
-from gateway.cli.keys import verifier_key
 from gateway.cli.models import SIGNATURE, manifests
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, write_file
 from gateway.cli.report_check import Checked, Demand, checked, key_of, report_key, twin
 from gateway.cli.session import Session, opened
+from gateway.cli.trust import verified_log, verifier_key
 from gateway.errors import PeriodUnclear
 from privacy.genesis import PURPOSES
 from privacy.sealed import CIPHER
@@ -205,7 +204,7 @@ def _log_state(session: Session) -> tuple[LogState, int | None]:
     """Verify the log; return what that found, and the first entry's time in milliseconds."""
     key = verifier_key(session)
     try:
-        found = verify_log(session.engine, origin=key.name, public_key=key.public_key)
+        found = verified_log(session)
     except LogTampered as error:
         # The report is made all the same: that the log does not verify is what it must say.
         size = sum(1 for _ in evidence.events(session.engine))

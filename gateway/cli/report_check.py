@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from audit import evidence
 from audit.errors import LogTampered
 from audit.report.errors import ReportContradicted
-from audit.verify import verify_log
-from gateway.cli.keys import verifier_key
 from gateway.cli.output import read_file
 from gateway.cli.session import Session
+from gateway.cli.trust import verified_log, verifier_key
 
 if TYPE_CHECKING:
     from audit.report.certificate import ReportKey
@@ -152,9 +151,8 @@ def _day_after(day: str) -> str:
 
 
 def _require_verified(session: Session) -> None:
-    key = verifier_key(session)
     try:
-        verify_log(session.engine, origin=key.name, public_key=key.public_key)
+        verified_log(session)
     except LogTampered as error:
         raise LogTampered(
             f"The report's signature holds, but the log does not verify, so nothing can be "

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from audit.sequencer import Sequencer
 from audit.store import open_log
 from gateway import home as homes
-from gateway import logbook, ocsf
+from gateway import keyevents, logbook, ocsf
 from gateway.custody import custodian, secret
 from gateway.home import Home
 from gateway.identity import Credentials, peppers
@@ -78,6 +78,14 @@ class Session:
             )
         )
 
+    def record_transitions(self) -> None:
+        """Record what changed in the keyring and is in no entry yet; durable on return.
+
+        Raises:
+            LogUnavailable: It is not; the keyring keeps it for the next session.
+        """
+        keyevents.record_transitions(self.keyring, self._submit)
+
     def _submit(self, event: Mapping[str, Any]) -> None:
         self.sequencer.submit(event).result(RECORD_LIMIT_S)
 
@@ -111,7 +119,11 @@ def working(settings: Settings, home: Home, keyring: Keyring) -> Iterator[Sessio
         )
         try:
             sequencer.start()
-            yield Session(settings, home, keyring, engine, sequencer)
+            session = Session(settings, home, keyring, engine, sequencer)
+            # A seal, or a command that was cut off, may have left some.
+            session.record_transitions()
+            yield session
+            session.record_transitions()
         finally:
             sequencer.close()
     finally:

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from privacy.derivation import KEY_BYTES, bind, number
 from privacy.errors import CustodianUnusable, KeyringLocked, KeyringTampered
+from privacy.memory import LockedBytes
 from privacy.wrapping import unwrap, wrap
 
 KIND = "passphrase"
@@ -42,10 +43,17 @@ DEFAULT_COST = Cost()
 
 @dataclass(frozen=True, slots=True)
 class Passphrase:
-    """secret: the passphrase's bytes. cost: what wrapping stores; unwrapping takes the stored."""
+    """secret: the passphrase's bytes. cost: what wrapping stores; unwrapping takes the stored.
+
+    What Argon2id made of a salt is kept: a KEK that is wrapped again keeps the salt, so that a
+    gateway that serves follows a rotation without the cost of a fresh start.
+    """
 
     secret: bytes = field(repr=False)
     cost: Cost = DEFAULT_COST
+    _known: dict[tuple[bytes, Cost], LockedBytes] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def wrap(self, kek: bytes) -> dict[str, str | int]:
         """Return the custodian record that gives `kek` back to this passphrase.
@@ -55,7 +63,8 @@ class Passphrase:
         """
         if not self.secret:
             raise CustodianUnusable("The passphrase is empty. Choose one of several words.")
-        salt = secrets.token_bytes(SALT_BYTES)
+        salts = [salt for salt, cost in self._known if cost == self.cost]
+        salt = salts[-1] if salts else secrets.token_bytes(SALT_BYTES)
         wrapped = wrap(kek, under=self._key(salt, self.cost), identity=_identity(salt, self.cost))
         return {
             "kind": KIND,
@@ -88,6 +97,14 @@ class Passphrase:
             ) from None
 
     def _key(self, salt: bytes, cost: Cost) -> bytes:
+        known = self._known.get((salt, cost))
+        if known is None:
+            # Only the newest salt is kept: an edited file could otherwise fill the memory.
+            self._known.clear()
+            known = self._known[salt, cost] = LockedBytes(self._argon2id(salt, cost))
+        return known.read()
+
+    def _argon2id(self, salt: bytes, cost: Cost) -> bytes:
         argon2 = Argon2id(
             salt=salt,
             length=KEY_BYTES,
