@@ -6,7 +6,7 @@ import click
 import typer
 
 from gateway.cli import audit, clients, demo, doctor, init, keys, models, report, serve, watermark
-from gateway.cli.errors import KNOWN, USAGE, exit_code
+from gateway.cli.errors import KNOWN, exit_code
 
 app = typer.Typer(
     name="sealgate",
@@ -34,8 +34,6 @@ def main() -> None:
     except KNOWN as error:
         click.echo(f"sealgate: {error}", err=True)
         sys.exit(exit_code(error))
-    except KeyboardInterrupt:
-        sys.exit(USAGE)
 
 
 if __name__ == "__main__":
