@@ -14,6 +14,7 @@ from gateway.cli.errors import FAILED
 from gateway.cli.output import HomeOption, JsonOption, note, print_json, print_lines, print_table
 from gateway.cli.session import Session, opened
 from gateway.errors import FileUnwritable
+from gateway.models.blocks import EXACT
 from gateway.models.fetch import SOURCES, fetch
 from gateway.models.importing import TOKENIZER, ImportedModel, import_gguf
 from gateway.models.tokenizer import Tokenizer
@@ -56,11 +57,25 @@ def import_file(
 ) -> None:
     """Import a GGUF model and seal it."""
     with opened(home) as session:
-        model = _seal(session, import_gguf(file, model_id=model_id))
+        imported = import_gguf(file, model_id=model_id)
+        _tell(imported)
+        model = _seal(session, imported)
         if remove_source:
             sealed.verify(model.path, keyring=session.keyring)
             _remove(file)
     _print_sealed(model, as_json=as_json)
+
+
+def _tell(model: ImportedModel) -> None:
+    """Say how the file's types are computed with, and what a full context takes."""
+    for conversion in model.conversions:
+        kept = "kept as they are" if conversion.kind in EXACT else f"error {conversion.error:.2g}"
+        note(f"{conversion.tensors} tensors of {conversion.kind}: {kept}.")
+    context = int(model.config["context_length"])
+    note(
+        f"A context of {context} tokens takes {model.state_bytes(context) / 2**20:.0f} MiB for each "
+        "answer."
+    )
 
 
 @app.command("seal")

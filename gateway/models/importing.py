@@ -1,6 +1,7 @@
 """From a GGUF file to everything that is sealed, in memory: no weight touches the disk again."""
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.models import architecture, gguf, onnx_graph, vocabulary
+from gateway.models import architecture, blocks, gguf, onnx_graph, vocabulary
+from gateway.models.architecture import STATE_BYTES
+from gateway.models.blocks import EXACT
 from gateway.models.errors import ModelError
-from gateway.models.gguf import GgufFile
+from gateway.models.gguf import GgufFile, Tensor
 from gateway.models.onnx_graph import Graphs
 
 FORMAT = "onnx-gqa-v1"
@@ -25,11 +28,26 @@ ID_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Conversion:
+    """How one tensor type of the file is computed with.
+
+    kind: ggml's name. tensors: how many have it. error: the largest over them of the root mean
+    square by which the weights stray, in proportion to the weights; 0 where they are kept as
+    they are.
+    """
+
+    kind: str
+    tensors: int
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
 class ImportedModel:
     """A model ready to be sealed: what the engine, the tokeniser and the chat template need.
 
     config: plain numbers and strings (docs/formats/onnx-gqa-v1.md). graph: the ONNX models that
     `config["graphs"]` finds in it. tensors: their weights by name. assets: text files by name.
+    conversions: what became of each type in the file.
     """
 
     model_id: str
@@ -37,6 +55,12 @@ class ImportedModel:
     graph: bytes
     tensors: dict[str, NDArray[Any]]
     assets: dict[str, bytes]
+    conversions: tuple[Conversion, ...] = ()
+
+    def state_bytes(self, tokens: int) -> int:
+        """Return what keys and values of so many tokens take in memory."""
+        sizes = (int(self.config[key]) for key in ("layers", "kv_heads", "head_dim"))
+        return 2 * STATE_BYTES * math.prod(sizes) * tokens
 
 
 def import_gguf(path: Path, *, model_id: str | None = None) -> ImportedModel:
@@ -78,6 +102,7 @@ def import_gguf(path: Path, *, model_id: str | None = None) -> ImportedModel:
             graphs.prompt + graphs.step,
             dict(graphs.tensors),
             assets,
+            _conversions(file),
         )
 
 
@@ -88,6 +113,21 @@ def _places(graphs: Graphs) -> dict[str, Any]:
         "prompt": {"offset": 0, "length": prompt, "unused": graphs.prompt_unused},
         "step": {"offset": prompt, "length": step, "unused": []},
     }
+
+
+def _conversions(file: GgufFile) -> tuple[Conversion, ...]:
+    """Measure each type that is stored otherwise than it is computed with."""
+    kinds: dict[str, list[Tensor]] = {}
+    for tensor in file.tensors.values():
+        kinds.setdefault(tensor.kind, []).append(tensor)
+    return tuple(
+        Conversion(
+            kind,
+            len(tensors),
+            0.0 if kind in EXACT else max(blocks.error(tensor) for tensor in tensors),
+        )
+        for kind, tensors in sorted(kinds.items())
+    )
 
 
 def _quantisation(file: GgufFile) -> str:

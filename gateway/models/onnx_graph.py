@@ -1,7 +1,8 @@
 """A Llama as an ONNX graph, straight from its GGUF tensors: no framework, no re-quantising.
 
-The rotary embedding is the interleaved kind, since GGUF stores Llama's query and key rows
-permuted for it. Keys and values live in buffers of the caller that the graph extends in place.
+The rotary embedding is the interleaved kind where GGUF stores query and key rows permuted for it
+(Llama, Mistral), and the one by halves elsewhere (Qwen). Keys and values live in buffers of the
+caller that the graph extends in place.
 """
 
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ class _Builder:
     def _norm(self, residual: str, change: str, name: str) -> tuple[str, str]:
         """Add `change` to the stream and normalise it; return the normalised and the sum."""
         writer, epsilon = self._writer, self._a.epsilon
-        gain = writer.weight(name, plain(self._tensors[f"{name}.weight"]))
+        gain = self._gain(name)
         if not change:
             out = writer.node(
                 "SimplifiedLayerNormalization", [residual, gain], [name + "/out"],
@@ -153,17 +154,54 @@ class _Builder:
             writer.input(f"past_{part}_{index}", TensorProto.FLOAT, cache)
             writer.output(f"present_{part}_{index}", TensorProto.FLOAT, cache)
         packed = self._linear(x, [f"{name}.attn_{part}" for part in "qkv"], f"{name}.attn_qkv")
+        if a.biased:
+            packed = self._biased(packed, [f"{name}.attn_{part}" for part in "qkv"])
         past = [f"past_key_{index}", f"past_value_{index}"]
         present = [f"present_key_{index}", f"present_value_{index}"]
+        inputs = self._heads_normed(packed, name) if a.head_norms else [packed, "", ""]
         return writer.contrib(
             "GroupQueryAttention",
-            [packed, "", "", *past, "seqlens_k", "total", "rope/cos", "rope/sin"],
+            [*inputs, *past, "seqlens_k", "total", "rope/cos", "rope/sin"],
             [f"{name}.attended", *present],
             num_heads=a.heads,
             kv_num_heads=a.kv_heads,
             do_rotary=1,
-            rotary_interleaved=1,
+            rotary_interleaved=int(a.interleaved),
+            # -1 is the operator's word for no window.
+            local_window_size=a.window or -1,
         )
+
+    def _heads_normed(self, packed: str, name: str) -> list[str]:
+        """Part queries, keys and values, the first two normalised head by head.
+
+        The operator has inputs for this, which its kernel for processors does not take.
+        """
+        writer, a = self._writer, self._a
+        rows = [f"{name}.{part}" for part in "qkv"]
+        widths = [count * a.head_dim for count in (a.heads, a.kv_heads, a.kv_heads)]
+        writer.node("Split", [packed, writer.constant("qkv", np.array(widths))], rows, axis=-1)
+        for part, width in zip("qk", widths, strict=False):
+            row, count = f"{name}.{part}", width // a.head_dim
+            apart = writer.constant(f"heads{count}", np.array([1, -1, count, a.head_dim], np.int64))
+            whole = writer.constant(f"row{width}", np.array([1, -1, width], np.int64))
+            writer.node("Reshape", [row, apart], [f"{row}/heads"])
+            writer.node(
+                "SimplifiedLayerNormalization",
+                [f"{row}/heads", self._gain(f"{name}.attn_{part}_norm")],
+                [f"{row}/normed"],
+                axis=-1,
+                epsilon=a.epsilon,
+            )
+            writer.node("Reshape", [f"{row}/normed", whole], [f"{row}/row"])
+        return [f"{rows[0]}/row", f"{rows[1]}/row", rows[2]]
+
+    def _biased(self, x: str, names: list[str]) -> str:
+        biases = np.concatenate([plain(self._tensors[f"{name}.bias"]) for name in names])
+        bias = self._writer.weight(f"{names[0]}.biases", biases)
+        return self._writer.node("Add", [x, bias], [f"{x}/biased"])
+
+    def _gain(self, name: str) -> str:
+        return self._writer.weight(name, plain(self._tensors[f"{name}.weight"]))
 
     def _feed_forward(self, name: str, x: str) -> str:
         writer = self._writer
@@ -202,7 +240,7 @@ def _stacked(matrices: list[Matrix]) -> Matrix | None:
     blocks = [m for m in matrices if isinstance(m, Blocks)]
     if not blocks:
         return np.concatenate([m for m in matrices if not isinstance(m, Blocks)])
-    layouts = {(b.bits, b.offsets is None) for b in blocks}
+    layouts = {b.layout for b in blocks}
     if len(blocks) < len(matrices) or len(layouts) > 1:
         return None
     return stacked(blocks)

@@ -15,7 +15,7 @@ from onnx import (
     numpy_helper,
 )
 
-from gateway.models.blocks import BLOCK, Blocks
+from gateway.models.blocks import Blocks
 
 OPSET = 21
 IR_VERSION = 10
@@ -79,7 +79,7 @@ class OnnxWriter:
 
         Zero points that vary from block to block would fall off the kernel's fast path.
         """
-        rows, count, _ = blocks.codes.shape
+        rows, count, size = blocks.codes.shape
         scaled = out if blocks.offsets is None else f"{out}/scaled"
         self.contrib(
             "MatMulNBits",
@@ -89,23 +89,23 @@ class OnnxWriter:
                 self.weight(f"{weight}/scales", blocks.scales),
             ],
             [scaled],
-            K=count * BLOCK,
+            K=count * size,
             N=rows,
             bits=blocks.bits,
-            block_size=BLOCK,
+            block_size=size,
             accuracy_level=INT8_ACTIVATIONS,
         )
         if blocks.offsets is None:
             return out
         offsets = self.weight(f"{weight}/offsets", blocks.offsets.T)
-        shift = self.node("MatMul", [self._block_sums(x, count), offsets], [f"{out}/shift"])
+        shift = self.node("MatMul", [self._block_sums(x, count, size), offsets], [f"{out}/shift"])
         return self.node("Add", [scaled, shift], [out])
 
-    def _block_sums(self, x: str, count: int) -> str:
-        """Sum x over blocks of 32; a MatMul with ones is faster here than a reduction."""
+    def _block_sums(self, x: str, count: int, size: int) -> str:
+        """Sum x over its blocks; a MatMul with ones is faster here than a reduction."""
         sums = f"{x}/sums{count}"
         if all(sums not in node.output for node in reversed(self._nodes)):
-            ones = np.kron(np.eye(count, dtype=np.float32), np.ones((BLOCK, 1), np.float32))
+            ones = np.kron(np.eye(count, dtype=np.float32), np.ones((size, 1), np.float32))
             self.node("MatMul", [x, self.weight(f"ones{count}", ones)], [sums])
         return sums
 

@@ -17,13 +17,23 @@ LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 # How text is cut before byte pairs are merged, by `tokenizer.ggml.pre`: patterns in order, each
 # applied to what the one before left whole.
 SPLITS: Mapping[str, tuple[str, ...]] = {
     "gpt-2": (GPT2,),
     "smollm": (r"\p{N}", GPT2),
     "llama-bpe": (LLAMA3,),
+    "qwen2": (QWEN2,),
+    "tekken": (TEKKEN,),
 }
+# Where a piece that is a token stays whole, whatever the merges would make of it.
+WHOLE_FIRST = ("llama-bpe", "tekken")
 
 # What ends an answer beside the declared end: turn and text ends that fine-tunes of these families
 # emit while their metadata names only one of them.
@@ -66,7 +76,7 @@ def read(metadata: Mapping[str, Any], *, size: int) -> Vocabulary:
             "type": "BPE",
             "vocab": {token: index for index, token in enumerate(tokens)},
             "merges": _merges(metadata, frozenset(tokens)),
-            "ignore_merges": split == "llama-bpe",
+            "ignore_merges": split in WHOLE_FIRST,
         },
     }  # fmt: skip
     return Vocabulary(
