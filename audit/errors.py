@@ -38,3 +38,27 @@ class ProofInvalid(AuditError):
 
 class RequestUnknown(AuditError):
     """The log holds no entry of that request."""
+
+
+class TileUnknown(AuditError):
+    """The log has no tile of that path, or not yet."""
+
+
+class AnchorFailed(AuditError):
+    """A checkpoint did not reach its other place; the log itself is not at fault."""
+
+
+class PruningRefused(AuditError):
+    """Entries may not be pruned: they are not sealed, not exported, or under a legal hold."""
+
+
+class HoldInForce(AuditError):
+    """A legal hold forbids it."""
+
+
+class ContentUnknown(AuditError):
+    """No such content is kept, or its subject was shredded."""
+
+
+class PeriodUnsealable(AuditError):
+    """A month cannot be sealed now."""
