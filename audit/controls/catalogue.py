@@ -14,7 +14,7 @@ from typing import Any
 from audit.controls.errors import CatalogueMalformed, FrameworkUnknown
 
 FORMAT = "sealgate/controls/v1"
-FRAMEWORKS = ("hipaa",)
+FRAMEWORKS = ("hipaa", "hipaa-2025", "eu-ai-act", "gdpr", "cn-labelling")
 
 
 class Kind(StrEnum):
@@ -42,7 +42,8 @@ class Control:
     """One paragraph to be assessed.
 
     `designation` is the rule's own word: required, addressable, or standard (a standard without
-    specifications, which is mandatory). `remains` says what a partial control leaves to others.
+    specifications, which is mandatory); where the rule has none, specification or paragraph.
+    `remains` says what a partial control leaves to others.
     """
 
     id: str

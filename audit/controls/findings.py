@@ -1,5 +1,7 @@
 """How queries conclude: the three endings most of them share, and counts in words."""
 
+from collections.abc import Sequence
+
 from audit.controls.verdicts import Finding, Verdict
 
 
@@ -26,3 +28,18 @@ def share_evidenced(sentence: str, *figures: str) -> Finding:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun, as in "1 entry" and "1,200 entries"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def weighed(findings: Sequence[Finding]) -> Finding:
+    """Conclude from several findings on parts of one requirement: PARTIAL at best.
+
+    One contradiction contradicts the whole; parts without data are left out of the sentence.
+    """
+    figures = tuple(dict.fromkeys(name for each in findings for name in each.figures))
+    failed = [each for each in findings if each.verdict is Verdict.FAIL]
+    if failed:
+        return contradicted(" ".join(each.sentence for each in failed), *figures)
+    good = [each for each in findings if each.verdict in (Verdict.PASS, Verdict.PARTIAL)]
+    if not good:
+        return no_data(" ".join(each.sentence for each in findings), *figures)
+    return share_evidenced(" ".join(each.sentence for each in good), *figures)

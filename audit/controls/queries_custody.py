@@ -3,7 +3,15 @@
 from ipaddress import ip_address
 from typing import Any
 
-from audit.controls.findings import contradicted, counted, evidenced, no_data, share_evidenced
+from audit.controls.findings import (
+    contradicted,
+    counted,
+    evidenced,
+    no_data,
+    share_evidenced,
+    weighed,
+)
+from audit.controls.queries_access import access_decisions
 from audit.controls.records import Records
 from audit.controls.verdicts import Finding
 
@@ -100,6 +108,37 @@ def transmission_encryption(records: Records) -> Finding:
 def transmission_integrity(records: Records) -> Finding:
     """Judge whether the connection to callers detects changes. 164.312(e)(2)(i)."""
     return _transmission(records, protects="authenticates")
+
+
+def encryption(records: Records) -> Finding:
+    """Judge encryption at rest and in transit together. Proposed 164.312(b)."""
+    return weighed([encryption_at_rest(records), transmission_encryption(records)])
+
+
+def security_of_processing(records: Records) -> Finding:
+    """Judge the technical measures that records can show. GDPR 32(1)."""
+    return weighed(
+        [
+            encryption_at_rest(records),
+            transmission_encryption(records),
+            answer_authentication(records),
+            access_decisions(records),
+        ]
+    )
+
+
+def asset_inventory(records: Records) -> Finding:
+    """Judge whether the gateway's own assets are on record. Proposed 164.308(a)(1)."""
+    starts, used = records.rows("gateway_starts"), records.rows("models_used")
+    if not used:
+        return no_data("No model was used in the period.", "models_used")
+    return share_evidenced(
+        f"On record: {counted(len(used), 'model')} that answered, by digest and generation, and "
+        f"{counted(len(starts), 'start')} of the gateway in effect in the period.",
+        "models_used",
+        "models_sealed",
+        "gateway_starts",
+    )
 
 
 def _transmission(records: Records, *, protects: str) -> Finding:

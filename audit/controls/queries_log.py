@@ -6,6 +6,9 @@ from audit.controls.verdicts import Finding
 
 # 164.316(b)(2)(i) asks for six years; two of them may be leap years.
 SIX_YEARS_DAYS = 6 * 365 + 2
+# Six months, whichever they are.
+SIX_MONTHS_DAYS = 184
+DAY_MS = 86_400_000
 
 
 def audit_controls(records: Records) -> Finding:
@@ -135,6 +138,38 @@ def retention(records: Records) -> Finding:
     kept = "No limit of retention was stated." if days is None else f"Retention: {days:,} days."
     return share_evidenced(
         f"No entry has been removed since the log's first, of {read['first_day']}. {kept}",
+        "entries_read",
+        "system_facts",
+    )
+
+
+def logs_kept_six_months(records: Records) -> Finding:
+    """Judge whether logs are kept for six months. AI Act 19(1), 26(6); Labelling Measures 9."""
+    read, days = records.row("entries_read"), records.facts.retention_days
+    if days is not None and days < SIX_MONTHS_DAYS:
+        return contradicted(
+            f"Entries are kept for {days:,} days, which is less than six months.", "system_facts"
+        )
+    if not read["in_period"]:
+        return no_data("The log holds no entry of the period.", "entries_read")
+    if read["entries"] < records.log.size:
+        return no_data(
+            f"Only {read['entries']:,} of {records.log.size:,} entries were at hand.",
+            "entries_read",
+        )
+    kept_days = (records.period.end_ms - read["first_ms"]) // DAY_MS
+    if days is None and kept_days < SIX_MONTHS_DAYS:
+        return share_evidenced(
+            f"No entry has been removed since the log's first, {counted(kept_days, 'day')} before "
+            "the period's end; the log is younger than six months, and for how long entries are "
+            "kept was not stated.",
+            "entries_read",
+            "system_facts",
+        )
+    stated = "" if days is None else f" Stated retention: {days:,} days."
+    return evidenced(
+        f"No entry has been removed since the log's first, of {read['first_day']}, "
+        f"{counted(kept_days, 'day')} before the period's end.{stated}",
         "entries_read",
         "system_facts",
     )

@@ -12,6 +12,7 @@ from audit.controls.verdicts import Finding
 BACKUPS = ("backup.created", "keys.backup", "log.exported")
 DRILLS = ("restore.tested", "keys.restored")
 DISPOSALS = ("key.destroyed", "subject.shredded")
+INCIDENTS = ("incident.assessed", "incident.closed", "incident.notified", "incident.opened")
 EMERGENCIES = ("emergency.access",)
 CHANGES = (
     "credential.added",
@@ -44,6 +45,11 @@ def incidents(records: Records) -> Finding:
         "endings",
         "authentication",
     )
+
+
+def incident_records(records: Records) -> Finding:
+    """Judge whether incidents were assessed and notified on record. 164.402, 404, 410."""
+    return _recorded(records, INCIDENTS, what="step on an incident", many="steps on incidents")
 
 
 def recoveries(records: Records) -> Finding:

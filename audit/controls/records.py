@@ -14,10 +14,19 @@ from audit.controls.errors import EventMalformed
 from audit.controls.scope import Facts, LogState, Period
 from audit.controls.statements import ACCESS, LOG, TRAFFIC
 from audit.controls.statements_custody import ANSWERS, CUSTODY
+from audit.controls.statements_privacy import OVERSIGHT, PRIVACY
 from audit.controls.tables import TABLES
 from audit.controls.verdicts import Figure
 
-STATEMENTS: Mapping[str, str] = {**LOG, **TRAFFIC, **ACCESS, **CUSTODY, **ANSWERS}
+STATEMENTS: Mapping[str, str] = {
+    **LOG,
+    **TRAFFIC,
+    **ACCESS,
+    **CUSTODY,
+    **ANSWERS,
+    **PRIVACY,
+    **OVERSIGHT,
+}
 # Not queries of the log: what verification and the operator said when the report was made.
 GIVEN = {
     "log_state": "Given by the log's verification when the report was made.",

@@ -20,7 +20,8 @@ CASE WHEN latency_ms < 100 THEN 0 WHEN latency_ms < 250 THEN 100
 LOG: dict[str, str] = {
     "entries_read": f"""\
 SELECT count(*) AS entries, coalesce(min(idx), 0) AS first_idx, coalesce(max(idx), 0) AS last_idx,
-       coalesce(min(day), '') AS first_day, coalesce(sum({IN_PERIOD}), 0) AS in_period
+       coalesce(min(day), '') AS first_day,
+       coalesce(min(time_ms), 0) AS first_ms, coalesce(sum({IN_PERIOD}), 0) AS in_period
   FROM event""",
     "events_by_phase": f"""\
 SELECT phase, count(*) AS events FROM event WHERE {IN_PERIOD}

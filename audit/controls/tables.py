@@ -30,6 +30,13 @@ SELECT idx,
        coalesce(body ->> '$.sealgate.model.generation', 0) AS model_generation,
        coalesce(body ->> '$.sealgate.tier', 'unspecified') AS tier,
        coalesce(body ->> '$.sealgate.purpose', 'unspecified') AS purpose,
+       coalesce(body ->> '$.sealgate.data_class', 'unclassified') AS data_class,
+       coalesce(body ->> '$.sealgate.pseudonym', '') AS pseudonym,
+       coalesce(body ->> '$.sealgate.recipient', body ->> '$.sealgate.detail.recipient', '')
+         AS recipient,
+       CAST(body ->> '$.sealgate.acknowledgement_ms' AS INTEGER) AS acknowledgement_ms,
+       body ->> '$.sealgate.label.explicit' AS explicit_label,
+       body ->> '$.sealgate.label.implicit' AS implicit_label,
        body ->> '$.sealgate.watermark.scheme' AS scheme,
        coalesce(body -> '$.sealgate.detail', '{}') AS detail
   FROM leaf;
@@ -53,4 +60,13 @@ SELECT event.request_id, each.value AS trace_id
   FROM event JOIN leaf USING (idx), json_each(leaf.body, '$.sealgate.watermark.trace_ids') AS each
  WHERE event.phase = 'intent';
 CREATE INDEX issued_request ON issued (request_id, trace_id);
+
+CREATE TABLE detection AS
+SELECT event.idx, event.time_ms,
+       coalesce(leaf.body ->> '$.sealgate.detections.detector', 'unspecified') AS detector,
+       coalesce(CAST(leaf.body ->> '$.sealgate.detections.recall_milli' AS INTEGER), -1)
+         AS recall_milli,
+       leaf.body -> '$.sealgate.detections.counts' AS counts
+  FROM event JOIN leaf USING (idx)
+ WHERE json_type(leaf.body, '$.sealgate.detections') = 'object';
 """

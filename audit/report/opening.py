@@ -63,10 +63,6 @@ def scope(dossier: Dossier) -> list[Flowable]:
             "does not say whether a text held health information."
         ),
         "Times are those of the gateway's clock.",
-        (
-            "The edition, titles and designations were taken from a transcription of the eCFR; "
-            "check them against the source before relying on them."
-        ),
         *dossier.catalogue.limits,
     ]
     return [

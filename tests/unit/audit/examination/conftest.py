@@ -205,11 +205,11 @@ def period():
 def findings(period):
     """Examine a log: control id to finding."""
 
-    def run(log, *, state=None, system=None, period=period):
+    def run(log, *, state=None, system=None, period=period, framework="hipaa"):
         with opened(
             log.events, period=period, log=state or log.state, facts=facts(system or {})
         ) as records:
-            return {each.control.id: each.finding for each in examine(load("hipaa"), records)}
+            return {each.control.id: each.finding for each in examine(load(framework), records)}
 
     return run
 
@@ -218,9 +218,9 @@ def findings(period):
 def report(period):
     """Make a report of a log."""
 
-    def run(log, *, state=None, system=None, period=period):
+    def run(log, *, state=None, system=None, period=period, framework="hipaa"):
         return generate_report(
-            framework="hipaa",
+            framework=framework,
             start=period.start,
             end=period.end,
             events=log.events,

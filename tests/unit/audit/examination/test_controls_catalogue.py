@@ -1,4 +1,4 @@
-"""The HIPAA catalogue against the rule's own matrix, and against the queries."""
+"""The catalogues: HIPAA's against the rule's own matrix, all of them against the queries."""
 
 import json
 from collections import Counter
@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 
-from audit.controls.catalogue import Kind, load, parse
+from audit.controls.catalogue import FRAMEWORKS, Kind, load, parse
 from audit.controls.errors import CatalogueMalformed, FrameworkUnknown
 from audit.controls.queries import QUERIES
 
@@ -28,11 +28,23 @@ KINDS = {
     "164.314": {"b)(2": "O"},
     "164.316": {"a": "O", "b)(1": "P"},
     "164.316(b)(2)": {"i": "P", "ii": "P", "iii": "P"},
+    "164": {"402(Breach)(2": "P", "412": "O"},
+    "164.404": {"a": "O", "b": "O", "c": "P", "d": "O"},
+    "164.406": {"a": "O", "b": "O", "c": "O"},
+    "164.408": {"a": "O", "b": "O", "c": "O"},
+    "164.410": {"a": "O", "b": "O", "c": "P"},
+    "164.414": {"a": "O", "b": "P"},
+    "164.502": {"b": "P"},
+    "164.514": {"b)(1": "O", "b)(2": "P", "c": "P"},
+    "164.514(d)": {"2": "P", "3": "P", "4": "O", "5": "O"},
+    "164.528": {"a": "O", "b": "P", "c": "O", "d": "P"},
 }
 EXPECTED = {
-    f"{section}({paragraph})": {"A": Kind.AUTOMATIC, "P": Kind.PARTIAL, "O": Kind.ORGANISATIONAL}[
-        kind
-    ]
+    (
+        f"164.{paragraph}" + ")" * (paragraph != "412")
+        if section == "164"
+        else f"{section}({paragraph})"
+    ): {"A": Kind.AUTOMATIC, "P": Kind.PARTIAL, "O": Kind.ORGANISATIONAL}[kind]
     for section, paragraphs in KINDS.items()
     for paragraph, kind in paragraphs.items()
 }
@@ -57,7 +69,8 @@ def document():
 
 def test_kinds_are_those_that_were_decided(hipaa):
     assert {each.id: each.kind for each in hipaa.controls} == EXPECTED
-    assert len(hipaa.controls) == 51
+    assert len(hipaa.controls) == 80
+    assert sum(each.section < "164.4" for each in hipaa.controls) == 51
 
 
 def test_designations_count_as_the_sections_do(hipaa):
@@ -79,8 +92,45 @@ def test_matrix_has_eighteen_standards(hipaa):
     assert sum(each.section in MATRIX for each in hipaa.standards) == 18
 
 
-def test_every_named_query_exists_and_every_query_is_named(hipaa):
-    assert {each.evidence for each in hipaa.controls if each.evidence} == set(QUERIES)
+def test_every_named_query_exists_and_every_query_is_named():
+    named = {each.evidence for name in FRAMEWORKS for each in load(name).controls}
+    assert named - {None} == set(QUERIES)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_every_paragraph_has_source_edition_and_its_query_or_none(framework):
+    catalogue = load(framework)
+    assert catalogue.framework == framework
+    assert catalogue.limits
+    for each in catalogue.controls:
+        assert each.source
+        assert each.revised
+        assert (each.evidence is None) is (each.kind is Kind.ORGANISATIONAL)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_data_files_are_one_catalogue_each_and_none_is_forgotten(framework):
+    names = {each.name for each in files("audit.controls").iterdir() if each.name.endswith("json")}
+    assert names == {f"{name}.json" for name in FRAMEWORKS}
+    assert load(framework).title in (files("audit.controls") / f"{framework}.json").read_text(
+        "utf-8"
+    )
+
+
+def test_kinds_of_the_other_rules_are_those_that_were_decided():
+    kinds = {each.id: each.kind for name in FRAMEWORKS for each in load(name).controls}
+    automatic = {"AI-Act-19(1)", "AI-Act-26(6)", "CN-Label-4", "CN-Label-5", "CN-Label-9",
+                 "GB-45438"}  # fmt: skip
+    partial = {"AI-Act-12(1)", "AI-Act-50(2)", "GDPR-30(1)", "GDPR-32(1)"}
+    assert {kinds[each] for each in automatic} == {Kind.AUTOMATIC}
+    assert {kinds[each] for each in partial} == {Kind.PARTIAL}
+
+
+def test_proposal_says_that_it_is_no_law():
+    proposal = load("hipaa-2025")
+    assert "proposal" in proposal.title
+    assert any("not law" in each for each in proposal.limits)
+    assert Kind.AUTOMATIC not in {each.kind for each in proposal.controls}
 
 
 def test_sources_name_the_section_they_are_cited_for(hipaa):

@@ -310,7 +310,7 @@ def test_several_operators_share_an_identifier_without_conflict(findings, good_l
 
 def test_answer_of_another_tier_needs_no_sandbox_here(findings, good_log):
     outcome = good_log.answer({"uid": "cred_01", "name": "triage", "type": "client"})
-    outcome["sealgate"]["tier"] = "remote"
+    outcome["sealgate"].update(tier="remote", recipient="Example Laboratory")
     outcome["sealgate"]["choices"][0]["sandbox"] = {}
     assert _failed(findings(good_log)) == set()
 
