@@ -1,0 +1,62 @@
+"""What tests say to the hostile zygote, and what they see of it from outside."""
+
+import asyncio
+from pathlib import Path
+
+from sandbox.pool import Finished, TokenBatch
+from sandbox.wire import Job
+
+HERE = Path(__file__).parent
+WEIGHTS = b"the weights of no model " * 4096
+
+
+def job(what, *rest, max_tokens=4, seed=bytes(32), mark_key=bytes(32)):
+    """Tell the engine what to do."""
+    return Job(
+        prompt=[what, *rest, 7],
+        max_tokens=max_tokens,
+        temperature=1.0,
+        top_k=50,
+        top_p=1.0,
+        eos=[],
+        mark_key=mark_key,
+        trace_id=7,
+        seed=seed,
+    )
+
+
+async def answered(pool, asked, *, deadline_s=10):
+    """Run a job to its end; return its tokens and the Finished."""
+    tokens, finished = [], None
+    async for item in pool.run(asked, deadline_s=deadline_s):
+        if isinstance(item, TokenBatch):
+            tokens += item.tokens
+        if isinstance(item, Finished):
+            finished = item
+    return tokens, finished
+
+
+def workers(pool):
+    """Return the pids of the zygote's children that have not ended."""
+    zygote = pool.zygote_pid
+    return [int(p) for p in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()]
+
+
+def alive(pid):
+    """Tell whether a process runs: a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def gone(pids):
+    """Wait until none of these processes runs; raises TimeoutError if one stays."""
+    await eventually(lambda: not any(alive(pid) for pid in pids))
+
+
+async def eventually(holds, *, limit_s=15):
+    """Wait until something outside this process holds; raises TimeoutError if it never does."""
+    async with asyncio.timeout(limit_s):
+        while not holds():  # noqa: ASYNC110 - nobody tells us of processes that are not ours
+            await asyncio.sleep(0.005)
