@@ -1,6 +1,7 @@
 """The one composition root of the HTTP side: every route, every error, nothing hidden."""
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from gateway.api.errors import INTERNAL, envelope, refusal, refusal_headers
 from gateway.catalogue import Catalogue
 from gateway.doorkeeper import Doorkeeper
 from gateway.errors import RequestRefused
+from gateway.pacing import Pace
 from gateway.provenance import Trace
 from gateway.recorder import Recorder
 from gateway.settings import Settings
@@ -48,6 +50,9 @@ def create_app(gateway: Gateway) -> App:
     """Return the ASGI application over parts that are already running."""
     app = FastAPI(title="Sealgate", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.gateway = gateway
+    app.state.pace = Pace(
+        per_minute=gateway.settings.verifications_per_minute, clock=time.monotonic
+    )
     chat = Chat(
         settings=gateway.settings,
         catalogue=gateway.catalogue,

@@ -1,66 +1,129 @@
-"""From a text back to its request: the mark's id, then the log entry that was issued with it."""
+"""From a text back to its requests: each mark's id, then the log entry that was issued with it."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from audit import evidence
 from gateway.marking import PURPOSE, key_context
-from gateway.models.tokenizer import Tokenizer
-from watermark.detector import Detection, detect
+from gateway.models.tokenizer import Encoded, Tokenizer
+from watermark.detector import Detection, survey
+from watermark.errors import TokenOutOfRange
+from watermark.readings import Reading, readings
+
+# A character of text costs time once for each key, tokeniser and reading: some 20 s at most.
+WORK_LIMIT = 2_000_000
+LEAST_CHARACTERS = 20_000
+
+TOO_SHORT = "The text is too short: no mark could be found in so few different tokens."
+NO_MARK = "No mark of any key of this deployment reaches the threshold of 1e-6."
+NOT_ISSUED = "A mark was found, but the log holds no request with its id."
+NO_MODEL = "No served model's tokeniser can read the text."
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One marked passage and the requests that were issued its id.
+
+    request_ids: more than one only when a seed repeated an answer. start, end: characters of the
+    text that carry the mark.
+    """
+
+    p_value: float
+    mode: str
+    confidence: float
+    trace_id: int
+    request_ids: tuple[str, ...]
+    tenant: str
+    epoch: int
+    model_id: str
+    start: int
+    end: int
+
+    def shown(self) -> dict[str, Any]:
+        """Return what whoever asked is told of it, as JSON."""
+        return {
+            "p_value": self.p_value,
+            "mode": self.mode,
+            "confidence": self.confidence,
+            "trace_id": self.trace_id,
+            "request_id": self.request_ids[0],
+            "request_ids": list(self.request_ids),
+            "tenant": self.tenant,
+            "epoch": self.epoch,
+            "model": self.model_id,
+            "span": [self.start, self.end],
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a text's mark says.
+    """What a text's marks say.
 
-    verdict: `traced`, `no_trace` or `too_short`. p_value: the bound on meeting such a mark in an
-    unmarked text. request_ids: more than one only when a seed repeated an answer. start, end:
-    characters of the text that carry the mark.
+    verdict: `traced`, `no_trace` or `too_short`. p_value: the bound on meeting the strongest mark
+    in an unmarked text. reason: why there is no trace, or how much of the text was read; None if
+    nothing needs saying. passages: the strongest first; empty unless traced.
     """
 
     verdict: str
     p_value: float
     mode: str
     confidence: float
-    trace_id: int | None = None
-    request_ids: tuple[str, ...] = ()
-    tenant: str | None = None
-    epoch: int | None = None
-    model_id: str | None = None
-    start: int | None = None
-    end: int | None = None
+    reason: str | None = None
+    passages: tuple[Passage, ...] = ()
 
     @property
     def request_id(self) -> str | None:
-        """The request, or the earliest of several alike."""
-        return self.request_ids[0] if self.request_ids else None
+        """The request of the strongest mark, or the earliest of several alike."""
+        return self.passages[0].request_ids[0] if self.passages else None
 
     def shown(self) -> dict[str, Any]:
-        """Return what whoever asked is told, as JSON."""
+        """Return what whoever asked is told, as JSON: the strongest passage, then each."""
+        nothing = dict.fromkeys(
+            ("trace_id", "request_id", "tenant", "epoch", "model", "span"), None
+        )
+        first = self.passages[0].shown() if self.passages else nothing | {"request_ids": []}
         return {
             "object": "provenance.verification",
             "verdict": self.verdict,
+            "reason": self.reason,
+            **first,
             "p_value": self.p_value,
             "mode": self.mode,
             "confidence": self.confidence,
-            "trace_id": self.trace_id,
-            "request_id": self.request_id,
-            "request_ids": list(self.request_ids),
-            "tenant": self.tenant,
-            "epoch": self.epoch,
-            "model": self.model_id,
-            "span": None if self.start is None else [self.start, self.end],
+            "passages": [passage.shown() for passage in self.passages],
         }
 
 
 @dataclass(frozen=True, slots=True)
-class _Marked:
+class _Owner:
     tenant: str
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One way to turn the text into tokens."""
+
+    model_id: str
+    reading: Reading
+    encoded: Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Everything a text is held against."""
+
+    log: sa.Engine
+    owners: Mapping[str, _Owner]
+    keys: Mapping[str, bytes]
+    issued: Mapping[str, NDArray[np.uint32]]
 
 
 def trace(
@@ -72,58 +135,110 @@ def trace(
     epochs: Iterable[int],
     tenants: Iterable[str],
 ) -> Trace:
-    """Look in `text` for the mark of any tenant and epoch, under each model's tokeniser."""
-    candidates = {
-        f"{tenant}/{epoch}": _Marked(tenant, epoch) for tenant in tenants for epoch in epochs
-    }
-    keys = {
+    """Look in `text` for the marks of any tenant and epoch, under each model's tokeniser.
+
+    The text is also read without what may disguise it (`watermark.readings`). Each tokeniser and
+    reading is one more chance to be wrong, and the bound pays for it before the verdict.
+    """
+    owners = {f"{tenant}/{epoch}": _Owner(tenant, epoch) for tenant in tenants for epoch in epochs}
+    search = _Search(log, owners, _keys(owners, derive), _issued(owners, log))
+    read = _SURROGATE.sub("\ufffd", text)[: _room(len(owners), len(tokenizers))]
+    cut = None
+    if len(read) < len(text):
+        cut = f"Only the first {len(read)} of {len(text)} characters were read."
+    trials = list(_trials(read, tokenizers))
+    found = [
+        (trial, detection)
+        for trial in trials
+        for detection in _survey(trial, search, trials=len(trials))
+    ]
+    return _summary(found, search, cut)
+
+
+def _room(keys: int, tokenizers: int) -> int:
+    """Return how many characters of a text can be read in bounded time."""
+    return max(LEAST_CHARACTERS, WORK_LIMIT // max(1, keys * tokenizers))
+
+
+def _keys(owners: Mapping[str, _Owner], derive: Callable[..., bytes]) -> dict[str, bytes]:
+    return {
         label: derive(PURPOSE, *key_context(who.tenant, who.epoch), epoch=who.epoch)
-        for label, who in candidates.items()
+        for label, who in owners.items()
     }
-    issued = {
+
+
+def _issued(owners: Mapping[str, _Owner], log: sa.Engine) -> dict[str, NDArray[np.uint32]]:
+    return {
         label: np.array(
             [i for i, _ in evidence.issued(log, tenant=who.tenant, epoch=who.epoch)], np.uint32
         )
-        for label, who in candidates.items()
+        for label, who in owners.items()
     }
-    best: Trace | None = None
-    for model_id, tokenizer in tokenizers.items():
-        encoded = tokenizer.encode_with_offsets(text)
-        found = detect(encoded.ids, keys, issued=issued)
-        result = _trace(found, encoded.offsets, candidates, log, model_id)
-        if best is None or result.p_value < best.p_value:
-            best = result
-    if best is None:
-        return Trace(verdict="no_trace", p_value=1.0, mode="blind", confidence=0.0)
-    # Each tokeniser is one more chance to be wrong; the bound pays for it.
-    return best if len(tokenizers) == 1 else _penalised(best, len(tokenizers))
 
 
-def _trace(
-    found: Detection,
-    offsets: list[tuple[int, int]],
-    candidates: Mapping[str, _Marked],
-    log: sa.Engine,
-    model_id: str,
-) -> Trace:
-    if found.verdict != "traced" or found.key_label is None or found.trace_id is None:
-        return Trace(found.verdict, found.p_value, found.mode, found.confidence)
-    who = candidates[found.key_label]
-    requests = evidence.find_trace(log, trace_id=found.trace_id, tenant=who.tenant, epoch=who.epoch)
-    return Trace(
-        verdict="traced" if requests else "no_trace",
+def _trials(text: str, tokenizers: Mapping[str, Tokenizer]) -> Iterator[_Trial]:
+    for reading in readings(text):
+        for model_id, tokenizer in tokenizers.items():
+            yield _Trial(model_id, reading, tokenizer.encode_with_offsets(reading.text))
+
+
+def _survey(trial: _Trial, search: _Search, *, trials: int) -> list[Detection]:
+    try:
+        return survey(trial.encoded.ids, search.keys, issued=search.issued, trials=trials)
+    except TokenOutOfRange:
+        # A vocabulary that this version of the mark cannot carry has marked nothing either.
+        return []
+
+
+def _summary(found: list[tuple[_Trial, Detection]], search: _Search, cut: str | None) -> Trace:
+    if not found:
+        return Trace("no_trace", 1.0, "blind", 0.0, cut or NO_MODEL)
+    found.sort(key=lambda each: each[1].p_value)
+    best = found[0][1]
+    passages = _passages(found, search)
+    if passages:
+        strongest = passages[0]
+        return Trace(
+            "traced", strongest.p_value, strongest.mode, strongest.confidence, cut, passages
+        )
+    if all(detection.verdict == "too_short" for _, detection in found):
+        return Trace("too_short", 1.0, "blind", 0.0, TOO_SHORT)
+    reason = NOT_ISSUED if best.verdict == "traced" else NO_MARK
+    reason = f"{reason} {cut}" if cut else reason
+    return Trace("no_trace", best.p_value, best.mode, 0.0, reason)
+
+
+def _passages(found: list[tuple[_Trial, Detection]], search: _Search) -> tuple[Passage, ...]:
+    """Return each id that the log knows once, as the trial that found it best saw it."""
+    passages: dict[tuple[str, int], Passage] = {}
+    for trial, detection in found:
+        if detection.key_label is None or detection.trace_id is None:
+            continue
+        known = (detection.key_label, detection.trace_id)
+        if known in passages:
+            continue
+        passage = _passage(trial, detection, search.owners[detection.key_label], search.log)
+        if passage is not None:
+            passages[known] = passage
+    return tuple(passages.values())
+
+
+def _passage(trial: _Trial, found: Detection, who: _Owner, log: sa.Engine) -> Passage | None:
+    trace_id = found.trace_id or 0
+    requests = evidence.find_trace(log, trace_id=trace_id, tenant=who.tenant, epoch=who.epoch)
+    if not requests:
+        return None
+    offsets = trial.encoded.offsets
+    start, end = trial.reading.span(offsets[found.start][0], offsets[found.end - 1][1])
+    return Passage(
         p_value=found.p_value,
         mode=found.mode,
         confidence=found.confidence,
-        trace_id=found.trace_id,
+        trace_id=trace_id,
         request_ids=tuple(requests),
         tenant=who.tenant,
         epoch=who.epoch,
-        model_id=model_id,
-        start=offsets[found.start][0],
-        end=offsets[found.end - 1][1],
+        model_id=trial.model_id,
+        start=start,
+        end=end,
     )
-
-
-def _penalised(trace: Trace, tokenizers: int) -> Trace:
-    return replace(trace, p_value=min(1.0, trace.p_value * tokenizers))

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     top_k: int = Field(
         default=100, ge=1, description="Candidates kept before top_p when a request names none."
     )
+    verifications_per_minute: int = Field(
+        default=30, ge=1, description="Texts that one credential may have traced in a minute."
+    )
     acknowledgement_s: float = Field(
         default=0.25, gt=0, description="Longest wait for the log before 503, in seconds."
     )

@@ -1,4 +1,8 @@
-"""`POST /v1/provenance/verify`: whose text is this? For officers and auditors; itself recorded."""
+"""`POST /v1/provenance/verify`: whose text is this? For officers and auditors; itself recorded.
+
+An answer here helps a forger to learn what is detected, so it is rate-limited for each credential
+and tells no score of any token.
+"""
 
 import asyncio
 from datetime import UTC, datetime
@@ -30,10 +34,11 @@ _decoder = msgspec.json.Decoder(VerifyRequest)
 
 @router.post("/v1/provenance/verify")
 async def verify(request: Request) -> dict[str, Any]:
-    """Trace a text to its request, with a p-value. The query is an entry of the log."""
+    """Trace a text to its requests, with p-values. The query is an entry of the log."""
     state = request.app.state.gateway
     # The body is read by hand: a framework would parse it before it knows who sends it.
     principal = await state.doorkeeper.admit_any(request.scope, operation=OPERATION, roles=ROLES)
+    request.app.state.pace.take(principal.credential_id)
     raw = await read_body(request.receive, limit_bytes=state.settings.body_limit_bytes)
     body = decode(_decoder, raw)
     result: Trace = await asyncio.to_thread(state.trace, body.text)

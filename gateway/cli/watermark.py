@@ -10,9 +10,8 @@ from gateway.cli.errors import FAILED, USAGE
 from gateway.cli.models import tokenizers
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, read_file
 from gateway.cli.session import Session, opened
-from gateway.errors import FileUnreadable
 from gateway.marking import PURPOSE
-from gateway.provenance import Trace, trace
+from gateway.provenance import Passage, Trace, trace
 
 app = typer.Typer(help="Watermarks: verify.", no_args_is_help=True)
 _EXIT_CODES = {"traced": 0, "no_trace": FAILED, "too_short": USAGE}
@@ -30,7 +29,7 @@ def verify(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Trace a text to its request. Exit code 1 if it carries no trace, 2 if it is too short."""
+    """Trace a text to its requests. Exit code 1 if it carries no trace, 2 if it is too short."""
     text = _text(file)
     with opened(home) as session:
         found = _trace(session, text)
@@ -49,10 +48,8 @@ def verify(
 
 
 def _text(file: Path) -> str:
-    try:
-        return read_file(file).decode("utf-8")
-    except UnicodeDecodeError:
-        raise FileUnreadable(f"{file} is not text in UTF-8.") from None
+    # Bytes that are no text carry no mark; what is text around them may.
+    return read_file(file).decode("utf-8", errors="replace")
 
 
 def _trace(session: Session, text: str) -> Trace:
@@ -67,14 +64,18 @@ def _trace(session: Session, text: str) -> Trace:
 
 
 def _lines(found: Trace) -> list[str]:
-    if found.verdict == "too_short":
-        return ["Too short to tell: no mark could be found in so few tokens."]
-    if found.verdict == "no_trace":
-        return [f"No trace of a request of this deployment (p >= {found.p_value:.2g})."]
+    if not found.passages:
+        bound = f" (p <= {found.p_value:.2g})" if found.p_value < 1 else ""
+        return [f"{found.verdict}: {found.reason}{bound}"]
+    lines = [line for passage in found.passages for line in _passage_lines(passage)]
+    return [*lines, found.reason] if found.reason else lines
+
+
+def _passage_lines(passage: Passage) -> list[str]:
     return [
-        f"request   {', '.join(found.request_ids)}",
-        f"tenant    {found.tenant}",
-        f"model     {found.model_id}",
-        f"p-value   {found.p_value:.2g} ({found.mode})",
-        f"span      characters {found.start} to {found.end}",
+        f"request   {', '.join(passage.request_ids)}",
+        f"tenant    {passage.tenant}",
+        f"model     {passage.model_id}",
+        f"p-value   {passage.p_value:.2g} ({passage.mode})",
+        f"span      characters {passage.start} to {passage.end}",
     ]
