@@ -5,22 +5,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from privacy.container import MESSAGE_LIMIT_BYTES
-from privacy.errors import ModelUnsealable
+from privacy.tensors import Tensor, dtype_name, pieces
 
 ALIGNMENT_BYTES = 64
-_KINDS = "biuf"
-_WIDEST_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A tensor's place in the image, in bytes."""
+    """A tensor's place in the image, in bytes. dtype: NumPy's name."""
 
     name: str
+    dtype: str
+    shape: tuple[int, ...]
     offset: int
     length: int
 
@@ -38,7 +35,7 @@ class Cut:
     length: int
 
 
-def places(graph_length: int, tensors: Mapping[str, NDArray[Any]]) -> list[Place]:
+def places(graph_length: int, tensors: Mapping[str, Tensor]) -> list[Place]:
     """Place every tensor after the graph, in order, each at a multiple of 64.
 
     Raises:
@@ -47,12 +44,9 @@ def places(graph_length: int, tensors: Mapping[str, NDArray[Any]]) -> list[Place
     placed = []
     end = graph_length
     for name, tensor in tensors.items():
-        if tensor.dtype.kind not in _KINDS or tensor.dtype.itemsize > _WIDEST_BYTES:
-            raise ModelUnsealable(
-                f"The tensor {name!r} is of type {tensor.dtype.name}, which cannot be sealed. "
-                "Convert it to a float or integer type of at most 64 bits."
-            )
-        place = Place(name, -(-end // ALIGNMENT_BYTES) * ALIGNMENT_BYTES, tensor.nbytes)
+        offset = -(-end // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+        dtype = dtype_name(name, tensor)
+        place = Place(name, dtype, tuple(tensor.shape), offset, tensor.nbytes)
         placed.append(place)
         end = place.end
     return placed
@@ -71,24 +65,22 @@ def cuts(placed: list[Place], *, limit_bytes: int = MESSAGE_LIMIT_BYTES) -> list
     return [*made, *_cut(start, end, limit_bytes)]
 
 
-def content(cut: Cut, placed: list[Place], tensors: Mapping[str, NDArray[Any]]) -> Iterator[Any]:
-    """Yield the bytes of a cut, buffer by buffer, zeros between tensors."""
+def content(
+    cut: Cut, placed: list[Place], tensors: Mapping[str, Tensor]
+) -> Iterator[tuple[str | None, Any]]:
+    """Yield the bytes of a cut, buffer by buffer, with the tensor they are of; zeros between."""
     cursor, end = cut.offset, cut.offset + cut.length
     for place in placed:
         if place.end <= cursor or place.offset >= end:
             continue
         if place.offset > cursor:
-            yield bytes(place.offset - cursor)
+            yield None, bytes(place.offset - cursor)
             cursor = place.offset
         stop = min(end, place.end)
-        yield tensor_bytes(tensors[place.name])[cursor - place.offset : stop - place.offset]
+        start, stop_within = cursor - place.offset, stop - place.offset
+        for piece in pieces(tensors[place.name], start, stop_within):
+            yield place.name, piece
         cursor = stop
-
-
-def tensor_bytes(tensor: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a tensor's bytes, little-endian and C-contiguous; a view where it is so already."""
-    little = tensor.astype(tensor.dtype.newbyteorder("<"), order="C", copy=False)
-    return little.reshape(-1).view(np.uint8)
 
 
 def _cut(start: int, end: int, limit_bytes: int) -> list[Cut]:

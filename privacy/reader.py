@@ -5,7 +5,7 @@ Nothing decrypted leaves a method before its tags verified.
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import FileIO
 from typing import Any, Self
 
@@ -54,6 +54,11 @@ class SealedReader:
         return self._manifest.builtins()
 
     @property
+    def described(self) -> Manifest:
+        """The manifest as it was decoded."""
+        return self._manifest
+
+    @property
     def model_id(self) -> str:
         """The model, as its key names it."""
         return self._key.model_id
@@ -94,15 +99,28 @@ class SealedReader:
         Raises:
             SealBroken: Something is not what was sealed.
         """
+        for message, _ in self.messages():
+            self._require_ciphertext(message)
+
+    def messages(self) -> Iterator[tuple[Message, memoryview]]:
+        """Yield every message and its plaintext, one at a time in one buffer of at most 64 MiB.
+
+        The plaintext is overwritten by the next message's. At the end every digest was compared.
+
+        Raises:
+            SealBroken: Something is not what was sealed; what came before may be used no more.
+        """
         digests = PlaintextDigests(self._manifest)
         lengths = (message.length for message in self._manifest.messages)
         with memoryview(bytearray(max(lengths, default=0))) as buffer:
-            for index, message in enumerate(self._manifest.messages):
-                self._require_ciphertext(message)
-                with buffer[: message.length] as view:
-                    self._decrypt(index, message, view)
-                    digests.take(message, view)
-            wipe(buffer)
+            try:
+                for index, message in enumerate(self._manifest.messages):
+                    with buffer[: message.length] as view:
+                        self._decrypt(index, message, view)
+                        digests.take(message, view)
+                        yield message, view
+            finally:
+                wipe(buffer)
         digests.require()
 
     def _fill(self, image: memoryview) -> None:

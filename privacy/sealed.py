@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import rfc8785
-from numpy.typing import NDArray
 
 from privacy import image
 from privacy.container import MESSAGE_LIMIT_BYTES
@@ -21,7 +20,8 @@ from privacy.durability import move_into_place, remove_leftovers, temporary_besi
 from privacy.errors import ModelUnsealable, SealMissing, SealUnwritable
 from privacy.keyring import DataKey, Keyring
 from privacy.reader import SealedReader, read
-from privacy.writer import Model, write
+from privacy.tensors import Tensor
+from privacy.writer import Model, rewrite, write
 
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 CIPHER = "AES-256-GCM (Cobblestone)"
@@ -49,39 +49,72 @@ def seal(
     keyring: Keyring,
     model_id: str,
     config: Mapping[str, Any],
-    graph: bytes,
-    tensors: Mapping[str, NDArray[Any]],
-    assets: Mapping[str, bytes],
+    tensors: Mapping[str, Tensor],
+    graph: bytes = b"",
+    assets: Mapping[str, bytes] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> SealedModel:
     """Seal a model at `path`, as the next generation of `model_id`, in place of an earlier one.
+
+    tensors: arrays, or stretches of files (`StoredTensor`), which are read in steps of 1 MiB, so
+    that a model larger than memory can be sealed. graph: empty for parameters alone.
 
     Raises:
         ModelUnsealable: The model has a part that the format cannot hold.
         SealUnwritable: The file cannot be written; what was there stands.
         KeyringUnusable: The keyring cannot be written; what was there stands.
     """
-    model = Model(config, graph, tensors, assets)
+    model = Model(config, graph, tensors, assets or {})
     _require_sealable(model_id, model)
-    # The steps of docs/formats/sealed-v1.md, "Sealing".
+
+    def fill(file: BinaryIO, key: DataKey) -> None:
+        write(file, model, key=key, keyring=keyring, created_s=int(clock()))
+
     with keyring.sealing():  # 1
-        key = keyring.fresh_data_key(model_id)  # 2
-        temporary = temporary_beside(path)
-        try:
-            remove_leftovers(path)
-            _write(temporary, model, key=key, keyring=keyring, created_s=int(clock()))  # 3
-            sealed = _read_back(temporary, path, key=key, keyring=keyring)  # 4
-            keyring.store_data_key(key)  # 5
-            move_into_place(temporary, path)  # 6
-        except OSError as error:
-            raise SealUnwritable(
-                f"The sealed file {path} cannot be written: {error.strerror}. Mend that and try "
-                "again."
-            ) from None
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
-        keyring.accept_generation(model_id, key.generation)  # 7
+        return _put(path, model_id, fill, keyring=keyring)
+
+
+def reencrypt(
+    path: Path, *, keyring: Keyring, clock: Callable[[], float] = time.time
+) -> SealedModel:
+    """Seal the model at `path` again under a fresh data key, in place of the earlier file.
+
+    One message of at most 64 MiB is in memory at a time. Copies of the earlier file load no more.
+
+    Raises:
+        SealMissing, SealBroken: It cannot be read, or is not what was sealed.
+        SealUnwritable, KeyringUnusable: Nothing was changed.
+    """
+    # The right to seal first: nobody may put a newer model in place between reading and writing.
+    with keyring.sealing(), opened(path, keyring=keyring) as reader:
+
+        def fill(file: BinaryIO, key: DataKey) -> None:
+            rewrite(file, reader, key=key, keyring=keyring, created_s=int(clock()))
+
+        return _put(path, reader.model_id, fill, keyring=keyring)
+
+
+def _put(
+    path: Path, model_id: str, fill: Callable[[BinaryIO, DataKey], None], *, keyring: Keyring
+) -> SealedModel:
+    """Put a new generation of a model in place. fill: writes its container under a key."""
+    # The steps of docs/formats/sealed-v1.md, "Sealing"; the caller did the first.
+    key = keyring.fresh_data_key(model_id)  # 2
+    temporary = temporary_beside(path)
+    try:
+        remove_leftovers(path)
+        _write(temporary, lambda file: fill(file, key))  # 3
+        sealed = _read_back(temporary, path, key=key, keyring=keyring)  # 4
+        keyring.store_data_key(key)  # 5
+        move_into_place(temporary, path)  # 6
+    except OSError as error:
+        raise SealUnwritable(
+            f"The sealed file {path} cannot be written: {error.strerror}. Mend that and try again."
+        ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    keyring.accept_generation(model_id, key.generation)  # 7
     return sealed
 
 
@@ -133,8 +166,6 @@ def _require_sealable(model_id: str, model: Model) -> None:
         raise ModelUnsealable(
             f"{model_id!r} cannot name a model. Use up to 128 letters, digits, `.`, `_` and `-`."
         )
-    if not model.graph:
-        raise ModelUnsealable("The model has no graph. Import it again.")
     for name, content in (("graph", model.graph), *model.assets.items()):
         if len(content) > MESSAGE_LIMIT_BYTES:
             raise ModelUnsealable(f"{name!r} is larger than 64 MiB, the most a seal holds of it.")
@@ -145,13 +176,11 @@ def _require_sealable(model_id: str, model: Model) -> None:
         raise ModelUnsealable(f"The model's settings are not plain JSON: {error}.") from None
 
 
-def _write(
-    temporary: Path, model: Model, *, key: DataKey, keyring: Keyring, created_s: int
-) -> None:
+def _write(temporary: Path, fill: Callable[[BinaryIO], None]) -> None:
     temporary.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-        write(file, model, key=key, keyring=keyring, created_s=created_s)
+        fill(file)
         file.flush()
         os.fsync(file.fileno())
 

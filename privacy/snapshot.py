@@ -135,7 +135,7 @@ class Snapshot:
                 return record
         raise KeyUnknown("This keyring has no such data key. Use the keyring that sealed the file.")
 
-    def keys(self) -> Iterator[AnyKey]:
+    def every(self) -> Iterator[AnyKey]:
         """Yield every key but the KEK."""
         yield from self.content.masters
         yield from self.content.signing_keys
@@ -160,7 +160,7 @@ class Snapshot:
         """Return every epoch or generation of what a reference names."""
         return [
             key
-            for key in self.keys()
+            for key in self.every()
             if (known := reference(key)).name == name.name and known.model == name.model
         ]
 

@@ -2,12 +2,12 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from cryptography.cobblestone import Cobblestone256Encryptor
-from numpy.typing import NDArray
+from msgspec.structs import replace
 
 from privacy import image
 from privacy.container import (
@@ -30,6 +30,8 @@ from privacy.manifest import (
     Tensor,
     model_digest,
 )
+from privacy.reader import SealedReader
+from privacy.tensors import Tensor as TensorSource
 
 _STEP_BYTES = 1 << 20
 
@@ -40,7 +42,7 @@ class Model:
 
     config: Mapping[str, Any] = field(repr=False)
     graph: bytes = field(repr=False)
-    tensors: Mapping[str, NDArray[Any]] = field(repr=False)
+    tensors: Mapping[str, TensorSource] = field(repr=False)
     assets: Mapping[str, bytes] = field(repr=False)
 
 
@@ -48,7 +50,25 @@ def write(file: BinaryIO, model: Model, *, key: DataKey, keyring: Keyring, creat
     """Write a whole container into an empty file. It is not synced."""
     writer = _Writer(file, key=key, file_id=secrets.token_bytes(ID_BYTES))
     file.write(bytes(HEADER_BYTES))
-    manifest = writer.manifest(model, created_s=created_s)
+    _finish(writer, writer.manifest(model, created_s=created_s), keyring)
+
+
+def rewrite(
+    file: BinaryIO, reader: SealedReader, *, key: DataKey, keyring: Keyring, created_s: int
+) -> None:
+    """Write what `reader` reads under another key, message by message; as `write` does.
+
+    Raises:
+        SealBroken: Something that was read is not what was sealed.
+    """
+    writer = _Writer(file, key=key, file_id=secrets.token_bytes(ID_BYTES))
+    file.write(bytes(HEADER_BYTES))
+    _finish(writer, writer.rewritten(reader, created_s=created_s), keyring)
+
+
+def _finish(writer: "_Writer", manifest: Manifest, keyring: Keyring) -> None:
+    """Write manifest, signature and header."""
+    file, key = writer.file, writer.key
     encryptor = Cobblestone256Encryptor(key.key, manifest_context(writer.file_id, key.generation))
     encrypted = encryptor.update(manifest.encode()) + encryptor.finalize()
     header = Header(writer.file_id, bytes.fromhex(key.id), file.tell(), len(encrypted)).encode()
@@ -62,8 +82,8 @@ class _Writer:
     """Writes messages one after the other and remembers them."""
 
     def __init__(self, file: BinaryIO, *, key: DataKey, file_id: bytes) -> None:
-        self._file = file
-        self._key = key
+        self.file = file
+        self.key = key
         self.file_id = file_id
         self._messages: list[Message] = []
 
@@ -71,13 +91,14 @@ class _Writer:
         """Write every message of a model and return the manifest that lists them."""
         graph = Graph(0, len(model.graph), hashlib.sha256(model.graph).hexdigest())
         placed = image.places(len(model.graph), model.tensors)
+        digests = {place.name: hashlib.sha256() for place in placed}
         self._write(GRAPH, [model.graph], offset=0, length=len(model.graph))
         for number, cut in enumerate(image.cuts(placed)):
-            pieces = image.content(cut, placed, model.tensors)
+            pieces = _digested(image.content(cut, placed, model.tensors), digests)
             self._write(f"tensors/{number}", pieces, offset=cut.offset, length=cut.length)
         for name, asset in model.assets.items():
             self._write(ASSET_PREFIX + name, [asset], offset=None, length=len(asset))
-        tensors = [_tensor(place, model.tensors[place.name]) for place in placed]
+        tensors = [_tensor(place, digests[place.name].hexdigest()) for place in placed]
         assets = [
             Asset(name, len(asset), hashlib.sha256(asset).hexdigest())
             for name, asset in model.assets.items()
@@ -85,9 +106,9 @@ class _Writer:
         return Manifest(
             format=FORMAT,
             file_id=self.file_id.hex(),
-            key_id=self._key.id,
-            model_id=self._key.model_id,
-            generation=self._key.generation,
+            key_id=self.key.id,
+            model_id=self.key.model_id,
+            generation=self.key.generation,
             created_s=created_s,
             model_digest=model_digest(model.config, graph, tensors, assets),
             config=dict(model.config),
@@ -98,29 +119,52 @@ class _Writer:
             messages=self._messages,
         )
 
+    def rewritten(self, reader: SealedReader, *, created_s: int) -> Manifest:
+        """Write every message of a container anew and return the manifest that lists them."""
+        for message, content in reader.messages():
+            self._write(message.name, [content], offset=message.offset, length=message.length)
+        return replace(
+            reader.described,
+            file_id=self.file_id.hex(),
+            key_id=self.key.id,
+            generation=self.key.generation,
+            created_s=created_s,
+            messages=self._messages,
+        )
+
     def _write(self, name: str, pieces: Iterable[Any], *, offset: int | None, length: int) -> None:
-        index, position = len(self._messages), self._file.tell()
-        context = message_context(self.file_id, self._key.generation, index, name)
-        encryptor = Cobblestone256Encryptor(self._key.key, context)
+        index, position = len(self._messages), self.file.tell()
+        context = message_context(self.file_id, self.key.generation, index, name)
+        encryptor = Cobblestone256Encryptor(self.key.key, context)
         digest = hashlib.sha256()
         for piece in pieces:
             for start in range(0, len(piece), _STEP_BYTES):
                 ciphertext = encryptor.update(piece[start : start + _STEP_BYTES])
                 digest.update(ciphertext)
-                self._file.write(ciphertext)
+                self.file.write(ciphertext)
         last = encryptor.finalize()
         digest.update(last)
-        self._file.write(last)
-        size = self._file.tell() - position
+        self.file.write(last)
+        size = self.file.tell() - position
         self._messages.append(Message(name, position, size, digest.hexdigest(), offset, length))
 
 
-def _tensor(place: image.Place, tensor: NDArray[Any]) -> Tensor:
+def _digested(
+    content: Iterable[tuple[str | None, Any]], digests: Mapping[str, Any]
+) -> Iterator[Any]:
+    """Yield the pieces of a cut, each added to the digest of its tensor on the way."""
+    for name, piece in content:
+        if name is not None:
+            digests[name].update(piece)
+        yield piece
+
+
+def _tensor(place: image.Place, sha256: str) -> Tensor:
     return Tensor(
         name=place.name,
-        dtype=tensor.dtype.name,
-        shape=list(tensor.shape),
+        dtype=place.dtype,
+        shape=list(place.shape),
         offset=place.offset,
         length=place.length,
-        sha256=hashlib.sha256(image.tensor_bytes(tensor).data).hexdigest(),
+        sha256=sha256,
     )

@@ -22,10 +22,11 @@ from gateway.cli.session import Session, opened, operator
 from gateway.cli.trust import earlier_keys, verifier_key
 from gateway.errors import SettingsInvalid
 from gateway.keyevents import operator_name
-from privacy import states
+from privacy import sealed, states
 from privacy.destruction import WINDOW_S
 from privacy.genesis import PURPOSES
 from privacy.references import KEK, SIGNERS, Reference
+from privacy.sealed import SealedModel
 from privacy.snapshot import Snapshot, number, reference
 from privacy.states import Act
 
@@ -123,6 +124,43 @@ def destroy(
         note(f"Another security principal has {window_min} minutes to run the same command.")
 
 
+@app.command()
+def reencrypt(
+    models: Annotated[list[str] | None, typer.Argument(help="Model ids.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Every sealed model.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give models fresh data keys: each file is written anew, and earlier copies load no more."""
+    with opened(home) as session:
+        chosen = session.home.model_ids() if every else list(models or [])
+        if not chosen:
+            raise SettingsInvalid("Name the models to re-encrypt, or give --all.")
+        made = [_reencrypt(session, model_id) for model_id in chosen]
+    if as_json:
+        print_json({"reencrypted": {m.model_id: m.generation for m in made}})
+    else:
+        print_lines(*(f"{m.model_id} is at generation {m.generation}." for m in made))
+
+
+def _reencrypt(session: Session, model_id: str) -> SealedModel:
+    path = sealed.container(session.home.models, model_id)
+    model = sealed.reencrypt(path, keyring=session.keyring)
+    session.record(
+        "model.sealed",
+        {
+            "model_id": model.model_id,
+            "model_digest": model.model_digest,
+            "generation": model.generation,
+            "cipher": sealed.CIPHER,
+            "sealed": True,
+        },
+    )
+    session.record_transitions()
+    return model
+
+
 def _rotate(session: Session, name: Reference, reason: str) -> int:
     """Rotate a key in steps that each leave a usable keyring; return the epoch in use now."""
     keyring, act = session.keyring, operators_act(session, reason)
@@ -159,7 +197,7 @@ def _rows(snapshot: Snapshot) -> list[dict[str, str]]:
     content = snapshot.content
     kek_s = content.kek_created_s or content.created_s
     rows = {f"{KEK}@{content.kek_epoch}": ("active", kek_s)}
-    for key in sorted(snapshot.keys(), key=lambda each: (str(reference(each).name), number(each))):
+    for key in sorted(snapshot.every(), key=lambda each: (str(reference(each).name), number(each))):
         rows[str(reference(key))] = (key.state, key.created_s)
     return [
         {

@@ -18,7 +18,6 @@ from gateway.models.blocks import EXACT
 from gateway.models.fetch import SOURCES, fetch
 from gateway.models.importing import TOKENIZER, ImportedModel, import_gguf
 from gateway.models.tokenizer import Tokenizer
-from gateway.sealing import reseal
 from privacy import sealed
 from privacy.errors import SealBroken, SealMissing
 from privacy.sealed import CIPHER, SealedModel
@@ -84,7 +83,7 @@ def seal_again(
 ) -> None:
     """Seal a model again under a fresh key. Copies of the earlier file no longer load."""
     with opened(home) as session:
-        model = reseal(_container(session, model_id), keyring=session.keyring)
+        model = sealed.reencrypt(_container(session, model_id), keyring=session.keyring)
         _record(session, "model.sealed", model)
     _print_sealed(model, as_json=as_json)
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from privacy import image
 from privacy.errors import ModelUnsealable
+from privacy.tensors import tensor_bytes
 
 LENGTHS = st.lists(st.integers(0, 700), max_size=8)
 
@@ -26,7 +27,7 @@ def test_cuts_carry_every_tensor_to_its_place(lengths, graph, limit):
     for cut in image.cuts(placed, limit_bytes=limit):
         assert end <= cut.offset
         assert 0 < cut.length <= limit
-        content = b"".join(bytes(piece) for piece in image.content(cut, placed, tensors))
+        content = b"".join(bytes(piece) for _, piece in image.content(cut, placed, tensors))
         assert len(content) == cut.length
         end = cut.offset + cut.length
         memory[cut.offset : end] = content
@@ -52,7 +53,7 @@ def test_small_tensors_share_a_cut_and_large_ones_do_not():
     ],
 )
 def test_bytes_are_little_endian_and_contiguous(tensor):
-    data = bytes(image.tensor_bytes(tensor))
+    data = bytes(tensor_bytes(tensor))
     little = np.dtype(tensor.dtype.name).newbyteorder("<")
     assert np.array_equal(np.frombuffer(data, little).reshape(tensor.shape), tensor)
 

@@ -23,10 +23,7 @@ NAME = Reference.parse
 
 
 def states_of(keyring):
-    return {
-        str(states.reference(key)): key.state
-        for key in keyring.snapshot().keys()  # noqa: SIM118
-    }
+    return {str(states.reference(key)): key.state for key in keyring.snapshot().every()}
 
 
 def act(actor="operator:ada", at_s=1000):

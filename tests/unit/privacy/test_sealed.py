@@ -152,7 +152,6 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path, keyring):
 @pytest.mark.parametrize(
     "change",
     [
-        {"graph": b""},
         {"graph": bytes(MESSAGE_LIMIT_BYTES + 1)},
         {"assets": {"large": bytes(MESSAGE_LIMIT_BYTES + 1)}},
         {"tensors": {"odd": np.array(["text"])}},
