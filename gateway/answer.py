@@ -23,6 +23,7 @@ from gateway.marking import (
     fresh_marks,
     key_context,
     measured,
+    sampling_numbers,
     seed_key,
     seeded_marks,
 )
@@ -95,7 +96,7 @@ class Answers:
                 key=seed_key(self._keys.derive, tenant, epoch),
                 seed=question.seed,
                 prompt=question.prompt,
-                sampling=(question.temperature, question.top_p, question.top_k),
+                sampling=sampling_numbers(question),
             )
         mark_key = self._keys.derive(PURPOSE, *key_context(tenant, epoch), epoch=epoch)
         return epoch, marks, mark_key, self._keys.derive("audit-hmac", tenant.encode())
@@ -281,6 +282,7 @@ class Answer:
             mark_key=self._mark_key,
             trace_id=mark.trace_id,
             seed=mark.seed,
+            shaping=question.shaping,
         )
 
     def _hmac(self, content: bytes) -> str:

@@ -16,6 +16,7 @@ from gateway.identity import Principal
 from gateway.marking import SCHEME
 from gateway.ocsf import Actor, Event
 from gateway.question import Question
+from sandbox.wire import Shaping
 
 TIER = "local"
 MARKS = ("traceable", "weak", "unmarked")
@@ -68,6 +69,7 @@ def intent(
                 "max_tokens": question.max_tokens,
                 "n": question.choices,
                 "seeded": question.seed is not None,
+                **_shaping(question.shaping),
             },
             "watermark": {"scheme": SCHEME, "epoch": epoch, "trace_ids": list(trace_ids)},
         },
@@ -218,6 +220,18 @@ def _user(principal: Principal) -> Actor:
 def _model(question: Question) -> Event:
     model = question.model
     return {"id": model.model_id, "digest": model.digest, "generation": model.generation}
+
+
+def _shaping(shaping: Shaping) -> Event:
+    """Return what bent the prediction, only what did: most requests bend nothing."""
+    numbers = {
+        "min_p_milli": (shaping.min_p, 0.0),
+        "repetition_penalty_milli": (shaping.repetition_penalty, 1.0),
+        "frequency_penalty_milli": (shaping.frequency_penalty, 0.0),
+        "presence_penalty_milli": (shaping.presence_penalty, 0.0),
+    }
+    told = {name: round(given * 1000) for name, (given, idle) in numbers.items() if given != idle}
+    return told | ({"biased_tokens": len(shaping.logit_bias)} if shaping.logit_bias else {})
 
 
 def _choice(choice: ChoiceEnd) -> Event:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from gateway.question import Question
 from watermark.bounds import ISSUED_REFERENCE, THRESHOLD, WEAK_THRESHOLD
 from watermark.detector import detect
 
@@ -40,15 +41,35 @@ def seeded_marks(
 ) -> list[ChoiceMark]:
     """Derive a mark for each choice from the client's seed and everything that shapes the answer.
 
-    key: 32 bytes of the tenant and epoch. prompt: token ids. sampling: temperature, top_p, top_k.
+    key: 32 bytes of the tenant and epoch. prompt: token ids. sampling: `sampling_numbers`.
     """
-    body = struct.pack("<q", seed) + struct.pack(f"<{len(sampling)}d", *sampling)
+    # The count keeps numbers and tokens apart, as both lists have any length.
+    body = struct.pack(f"<qI{len(sampling)}d", seed, len(sampling), *sampling)
     body += struct.pack(f"<{len(prompt)}I", *prompt)
     digests = [
         hmac.digest(key, struct.pack("<I", choice) + body, hashlib.sha512)
         for choice in range(choices)
     ]
     return [ChoiceMark(int.from_bytes(d[:4], "big"), d[4:36]) for d in digests]
+
+
+def sampling_numbers(question: Question) -> tuple[float, ...]:
+    """Return every number that shapes the answer's draws, in a fixed order.
+
+    Two requests that differ in any of them and share a seed must not share their marks' ids.
+    """
+    shaping = question.shaping
+    biases = sorted(shaping.logit_bias.items())
+    return (
+        question.temperature,
+        question.top_p,
+        question.top_k,
+        shaping.min_p,
+        shaping.repetition_penalty,
+        shaping.frequency_penalty,
+        shaping.presence_penalty,
+        *(number for bias in biases for number in bias),
+    )
 
 
 def measured(mark: ChoiceMark, *, key: bytes, tokens: Sequence[int]) -> Mapping[str, Any]:

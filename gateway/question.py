@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from gateway.catalogue import ServedModel
 from gateway.identity import Principal
+from sandbox.wire import Shaping
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Question:
     stops: tuple[str, ...] = field(repr=False)
     seed: int | None
     source_ip: str | None
+    shaping: Shaping = field(default_factory=Shaping)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,22 @@
-"""From logits to the candidates that a sampler draws from: temperature, top-k, then top-p."""
+"""From logits to the candidates that a sampler draws from: temperature, top-k, min-p, top-p."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def candidates(
-    logits: NDArray[np.float32], *, temperature: float, top_k: int, top_p: float
+    logits: NDArray[np.float32],
+    *,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    min_p: float = 0.0,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return token ids and their probabilities, most probable first.
 
     logits: float32 [vocabulary]. temperature: 0 keeps the most probable token alone. top_p: the
-    smallest set of the most probable that holds at least this mass. The probabilities sum to 1.
+    smallest set of the most probable that holds at least this mass. min_p: what has less than this
+    share of the most probable's probability is left out first. The probabilities sum to 1.
 
     Raises:
         FloatingPointError: A logit is not a number, or none is finite.
@@ -30,6 +36,9 @@ def candidates(
         probs = np.exp(scaled - scaled[0])
     if not np.isfinite(probs.sum()):
         raise FloatingPointError
+    if min_p > 0:
+        kept = int((probs >= min_p).sum())
+        ids, probs = ids[:kept], probs[:kept]
     probs /= probs.sum()
     if top_p < 1:
         kept = int(np.searchsorted(np.cumsum(probs), top_p)) + 1

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.candidates import candidates
+from sandbox.shaping import Shaper
 from sandbox.wire import End, Job
 from watermark.sampler import Sampler
 
@@ -37,16 +38,22 @@ def generate(engine: Engine, job: Job, *, emit: Callable[[int], None]) -> End:
     sampler = Sampler(job.mark_key, job.trace_id, job.seed)
     context = _last_two(job.prompt)
     logits = decoding.feed(job.prompt)
+    shaper = Shaper(job.shaping, job.prompt, vocabulary=logits.size)
     reason: Literal["stop", "length"] = "length"
     for drawn in range(job.max_tokens):
         ids, probs = candidates(
-            logits, temperature=job.temperature, top_k=job.top_k, top_p=job.top_p
+            shaper.shape(logits),
+            temperature=job.temperature,
+            top_k=job.top_k,
+            top_p=job.top_p,
+            min_p=job.shaping.min_p,
         )
         token = int(ids[sampler.draw(context, ids, probs)])
         if token in job.eos:
             reason = "stop"
             break
         emit(token)
+        shaper.note(token)
         context = (context[1], token)
         if drawn + 1 < job.max_tokens:
             logits = decoding.feed([token])

@@ -25,6 +25,23 @@ _length = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
+class Shaping:
+    """What bends a model's prediction before a token is drawn from it. The defaults bend nothing.
+
+    min_p: least probability kept, as a share of the most probable's, in [0, 1]. repetition_penalty:
+    above 0; what the logits of tokens seen in prompt or answer are divided by, or multiplied by
+    where negative. frequency_penalty, presence_penalty: taken off a token's logit for each time,
+    and once, that the answer has it. logit_bias: added to the logits of these tokens.
+    """
+
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One answer to generate.
 
@@ -41,6 +58,7 @@ class Job:
     mark_key: bytes = field(repr=False)
     trace_id: int = field(repr=False)
     seed: bytes = field(repr=False)
+    shaping: Shaping = field(default_factory=Shaping)
 
 
 class Evidence(TypedDict):

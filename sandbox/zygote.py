@@ -77,6 +77,13 @@ def _warm(engine: Engine) -> Engine:
         mark_key=bytes(32),
         trace_id=0,
         seed=bytes(32),
+        shaping=wire.Shaping(
+            min_p=0.01,
+            repetition_penalty=1.1,
+            frequency_penalty=0.1,
+            presence_penalty=0.1,
+            logit_bias={0: 1.0},
+        ),
     )
     end = generate(engine, wire.decode_job(wire.encode(job)), emit=lambda _: None)
     wire.frame(wire.END, wire.encode(end))

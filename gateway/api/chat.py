@@ -118,6 +118,7 @@ class Chat:
             stops=request.stops,
             seed=request.seed,
             source_ip=source_ip(scope),
+            shaping=request.shaping(),
         )
         return question, request
 

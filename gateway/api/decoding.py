@@ -32,6 +32,6 @@ def _misfit(told: str) -> RequestRefused:
     path = path.rstrip("`").lstrip(".")
     param = path.partition("[")[0].partition(".")[0] or None
     if param is None and "`" in reason:
-        param = reason.rsplit("`", 2)[-2]
+        param = reason.rsplit("`", 2)[-2].removeprefix("$.")
     where = f" for {path!r}" if path else ""
     return RequestRefused(f"Invalid value{where}: {reason}.", param=param)

@@ -10,12 +10,17 @@ import msgspec
 
 from gateway.api import decoding
 from gateway.errors import RequestRefused
+from sandbox.wire import Shaping
 
 MAX_CHOICES = 8
 MAX_STOPS = 4
+MAX_BIASES = 1024
 # Each piece of an answer is held against every stop string; this bounds that work.
 MAX_STOP_LENGTH = 256
 
+Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
+Bias = Annotated[float, msgspec.Meta(ge=-100, le=100)]
+Token = Annotated[int, msgspec.Meta(ge=0, lt=1 << 18)]
 Stop = Annotated[str, msgspec.Meta(max_length=MAX_STOP_LENGTH)]
 
 
@@ -59,9 +64,11 @@ class ChatRequest(msgspec.Struct, frozen=True):
     functions: list[Any] | None = None
     response_format: dict[str, Any] | None = None
     logprobs: bool | None = None
-    logit_bias: dict[str, float] | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
+    logit_bias: Annotated[dict[Token, Bias], msgspec.Meta(max_length=MAX_BIASES)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, msgspec.Meta(ge=0.01, le=10)] | None = None
+    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -73,6 +80,17 @@ class ChatRequest(msgspec.Struct, frozen=True):
     def token_limit(self) -> int | None:
         """The limit the client named, by its newer name first."""
         return self.max_completion_tokens or self.max_tokens
+
+    def shaping(self) -> Shaping:
+        """Return what bends the model's prediction before a token is drawn."""
+        given = {
+            "min_p": self.min_p,
+            "repetition_penalty": self.repetition_penalty,
+            "frequency_penalty": self.frequency_penalty,
+            "presence_penalty": self.presence_penalty,
+            "logit_bias": self.logit_bias,
+        }
+        return msgspec.convert({k: v for k, v in given.items() if v is not None}, Shaping)
 
     def turns(self) -> list[dict[str, str]]:
         """Return the messages as role and plain text, in order."""
@@ -104,9 +122,6 @@ def _refuse_unserved(request: ChatRequest) -> None:
         "functions": bool(request.functions),
         "response_format": (request.response_format or {}).get("type", "text") != "text",
         "logprobs": bool(request.logprobs),
-        "logit_bias": bool(request.logit_bias),
-        "presence_penalty": bool(request.presence_penalty),
-        "frequency_penalty": bool(request.frequency_penalty),
     }
     for name, asked in unserved.items():
         if asked:

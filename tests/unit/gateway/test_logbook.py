@@ -10,6 +10,7 @@ from audit import events
 from gateway import logbook, ocsf
 from gateway.identity import Principal, Role
 from gateway.question import Question
+from sandbox.wire import Shaping
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HMAC = "ab" * 32
@@ -169,3 +170,20 @@ def test_operator_is_who_the_machine_says():
     entry = logbook.system("x", uid="u", now=NOW, actor=ocsf.operator("root"))
     assert entry["actor"]["session"]["issuer"] == "operating_system"
     assert entry["metadata"]["tenant_uid"] == "system"
+
+
+def test_intent_tells_what_bent_the_prediction_and_no_more(question):
+    shaping = Shaping(min_p=0.05, frequency_penalty=-0.5, logit_bias={5: 1.0, 6: -100.0})
+    told = intent_of(replace(question, shaping=shaping))["sealgate"]["sampling"]
+    idle = intent_of(question)["sealgate"]["sampling"]
+    assert {name: told[name] for name in told.keys() - idle.keys()} == {
+        "min_p_milli": 50,
+        "frequency_penalty_milli": -500,
+        "biased_tokens": 2,
+    }
+
+
+def intent_of(question):
+    entry = logbook.intent(question, epoch=1, trace_ids=[1, 2], prompt_hmac=HMAC, now=NOW)
+    assert events.encode(entry).phase == "intent"
+    return entry

@@ -6,9 +6,11 @@ from gateway.marking import (
     fresh_marks,
     key_context,
     measured,
+    sampling_numbers,
     seed_key,
     seeded_marks,
 )
+from sandbox.wire import Shaping
 from watermark.sampler import Sampler
 
 KEY = b"k" * 32
@@ -39,6 +41,33 @@ def test_same_seed_and_request_give_the_same_marks():
 )
 def test_whatever_shapes_the_answer_changes_the_marks(other):
     assert seeded_marks(1, **SAME | other) != seeded_marks(1, **SAME)
+
+
+def test_every_number_that_shapes_the_answer_enters_its_seed():
+    """Two requests that differ in one of them and share a seed must not share an id."""
+
+    class Question:
+        temperature, top_p, top_k, shaping = 1.0, 1.0, 100, Shaping()
+
+    base = sampling_numbers(Question)
+    others = [
+        Shaping(min_p=0.1),
+        Shaping(repetition_penalty=1.1),
+        Shaping(frequency_penalty=0.1),
+        Shaping(presence_penalty=0.1),
+        Shaping(logit_bias={1: 2.0}),
+        Shaping(logit_bias={2: 1.0}),
+    ]
+    seen = {base}
+    for shaping in others:
+        Question.shaping = shaping
+        seen.add(sampling_numbers(Question))
+    assert len(seen) == 7
+    one, two = Shaping(logit_bias={1: 2.0, 3: 4.0}), Shaping(logit_bias={3: 4.0, 1: 2.0})
+    Question.shaping = one
+    first = sampling_numbers(Question)
+    Question.shaping = two
+    assert sampling_numbers(Question) == first
 
 
 def test_seed_key_is_never_a_mark_key():

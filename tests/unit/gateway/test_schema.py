@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.api.schema import MAX_STOP_LENGTH, decode
 from gateway.errors import RequestRefused
+from sandbox.wire import Shaping
 
 MESSAGE = {"role": "user", "content": "Hello."}
 
@@ -87,9 +88,6 @@ def test_missing_field_is_named():
         ({"functions": [{}]}, "functions"),
         ({"response_format": {"type": "json_schema"}}, "response_format"),
         ({"logprobs": True}, "logprobs"),
-        ({"logit_bias": {"1": 2}}, "logit_bias"),
-        ({"presence_penalty": 0.1}, "presence_penalty"),
-        ({"frequency_penalty": -1}, "frequency_penalty"),
         (
             {"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]},
             "messages.tool_calls",
@@ -106,12 +104,42 @@ def test_field_that_would_change_the_answer_is_refused_by_name(fields, param):
     [
         {"tools": []},
         {"logprobs": False},
-        {"presence_penalty": 0},
         {"response_format": {"type": "text"}},
     ],
 )
 def test_field_that_asks_for_nothing_is_not_refused(fields):
     assert decode(body(**fields))
+
+
+def test_every_sampling_option_shapes_the_answer():
+    options = {
+        "min_p": 0.1,
+        "repetition_penalty": 1.2,
+        "frequency_penalty": -0.5,
+        "presence_penalty": 2,
+        "logit_bias": {"50": -100, "7": 1.5},
+    }
+    shaping = decode(body(**options)).shaping()
+    assert shaping == Shaping(0.1, 1.2, -0.5, 2, {50: -100, 7: 1.5})
+    assert decode(body(**dict.fromkeys(options))).shaping() == Shaping()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"min_p": 1.5},
+        {"repetition_penalty": 0},
+        {"frequency_penalty": 2.1},
+        {"presence_penalty": -3},
+        {"logit_bias": {"1": 101}},
+        {"logit_bias": {"word": 1}},
+        {"logit_bias": {"-1": 1}},
+        {"logit_bias": {str(token): 1 for token in range(1025)}},
+    ],
+)
+def test_sampling_option_out_of_its_range_is_named(fields):
+    (name,) = fields
+    assert refused(body(**fields)).param == name
 
 
 @pytest.mark.parametrize(
