@@ -57,6 +57,19 @@ class PeriodUnclear(GatewayError):
     """A report's period cannot be read; the message says how one is written."""
 
 
+class UpstreamFailed(GatewayError):
+    """A tier's endpoint gave no whole answer.
+
+    reason: `unreachable`, `overloaded`, `refused`, `garbage`, `other_model`, `stalled`, `cut` or
+    `forbidden`. detail: what happened, without a word of the answer.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"A remote tier failed ({reason}): {detail}.")
+        self.reason = reason
+        self.detail = detail
+
+
 class RequestRefused(GatewayError):
     """A request that is answered with an error of OpenAI's envelope.
 

@@ -71,10 +71,8 @@ def _tell(model: ImportedModel) -> None:
         kept = "kept as they are" if conversion.kind in EXACT else f"error {conversion.error:.2g}"
         note(f"{conversion.tensors} tensors of {conversion.kind}: {kept}.")
     context = int(model.config["context_length"])
-    note(
-        f"A context of {context} tokens takes {model.state_bytes(context) / 2**20:.0f} MiB for each "
-        "answer."
-    )
+    size_mib = model.state_bytes(context) / 2**20
+    note(f"An answer of all its {context} tokens of context takes {size_mib:.0f} MiB.")
 
 
 @app.command("seal")
