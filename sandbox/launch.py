@@ -14,9 +14,11 @@ from typing import Any
 import msgspec
 
 from sandbox import namespaces, seccomp, wire
+from sandbox.cgroup import Group
 from sandbox.descriptors import receive
 from sandbox.errors import FrameInvalid, ZygoteFailed
 from sandbox.limits import Limits
+from sandbox.outer import Outer
 
 SendWeights = Callable[[socket.socket], None]
 
@@ -86,12 +88,14 @@ class Zygote:
         process: "subprocess.Popen[bytes]",
         control: socket.socket,
         *,
+        group: Group | None,
         on_worker: Callable[[Worker], None],
         on_miss: Callable[[str], None],
         on_end: Callable[[str], None],
     ) -> None:
         self._process = process
         self._control = control
+        self._group = group
         self._on_worker = on_worker
         self._on_miss = on_miss
         self._on_end = on_end
@@ -136,6 +140,8 @@ class Zygote:
         """End the zygote and with it every worker, and reap it."""
         self._end("stopped")
         await asyncio.to_thread(self._process.wait)
+        if self._group is not None:
+            self._group.remove()
 
     def _readable(self) -> None:
         try:
@@ -215,20 +221,24 @@ async def launch(
     on_miss: Callable[[str], None],
     on_end: Callable[[str], None],
     entry: Sequence[str] = ENTRY,
+    outer: Outer,
 ) -> Zygote:
     """Start a zygote and send it its weights.
+
+    outer: what stands around it, in force from its first instruction.
 
     on_worker: takes each new worker. on_miss: hears why one that was asked for does not come.
     on_end: hears why the zygote is gone.
 
     Raises:
-        ZygoteFailed: It did not come up.
+        SandboxError: It did not come up.
     """
     control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours, weights = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs, weights:
         process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once; nothing is awaited
             [
+                *outer.prefix,
                 *(sys.executable, *entry),
                 *("--control", str(theirs.fileno())),
                 *("--weights", str(weights.fileno())),
@@ -241,8 +251,17 @@ async def launch(
             # Ctrl-C reaches the terminal's whole group; answers under way must outlive it.
             start_new_session=True,
         )
-    zygote = Zygote(process, control, on_worker=on_worker, on_miss=on_miss, on_end=on_end)
+    zygote = Zygote(
+        process,
+        control,
+        group=outer.group,
+        on_worker=on_worker,
+        on_miss=on_miss,
+        on_end=on_end,
+    )
     try:
+        if outer.group is not None:
+            outer.group.add(process.pid)
         with ours:
             await asyncio.to_thread(send_weights, ours)
     except BaseException:

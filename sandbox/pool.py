@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox import attest, conversation, wire
+from sandbox import attest, conversation, outer, wire
 from sandbox.errors import FrameInvalid, SandboxError, ZygoteFailed
 from sandbox.launch import ENTRY, SendWeights, Worker, Zygote, launch
 from sandbox.limits import Limits
@@ -204,6 +204,7 @@ class Pool:
     async def _launch(self) -> None:
         self._launching = True
         try:
+            around = await asyncio.to_thread(outer.find)
             self._zygote = await launch(
                 limits=self._limits,
                 send_weights=self._send_weights,
@@ -211,8 +212,9 @@ class Pool:
                 on_miss=lambda trouble: self._begin(self._replace(trouble)),
                 on_end=self._zygote_ended,
                 entry=self._entry,
+                outer=around,
             )
-            self._attestation = await self._zygote.loaded()
+            self._attestation = {**await self._zygote.loaded(), **around.attestation()}
         except BaseException:
             if self._zygote is not None:
                 await self._zygote.stop()

@@ -8,13 +8,12 @@ import contextlib
 import os
 import platform
 import select
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import kernel, landlock, lockdown, namespaces, seccomp
+from sandbox import bubblewrap, cgroup, kernel, landlock, lockdown, namespaces, seccomp
 from sandbox.errors import SandboxUnavailable
 
 
@@ -59,6 +58,8 @@ def require(walls: Sequence[Wall] | None = None) -> None:
 def _asked(check: _Check) -> Wall:
     try:
         found, present = check.ask(), True
+    except SandboxUnavailable as error:
+        found, present = str(error), False
     except OSError as error:
         found, present = error.strerror or str(error), False
     return Wall(check.name, check.required, present, found, check.without)
@@ -132,27 +133,7 @@ def _close_range() -> str:
 
 
 def _cgroup() -> str:
-    """Find the cgroup v2 directory this process is in and whether it may make groups below it."""
-    lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
-    own = next((line[3:] for line in lines if line.startswith("0::")), None)
-    if own is None or not (root := _cgroup2_mount()):
-        raise OSError("no cgroup v2 hierarchy")
-    directory = root / own.lstrip("/")
-    if not os.access(directory, os.W_OK) or not os.access(directory / "cgroup.procs", os.W_OK):
-        raise OSError(f"{directory} is not delegated to this user")
-    controllers = (directory / "cgroup.controllers").read_text(encoding="ascii").split()
-    missing = {"memory", "pids", "cpu"} - set(controllers)
-    if missing:
-        raise OSError(f"controllers not delegated: {', '.join(sorted(missing))}")
-    return f"delegated at {directory}"
-
-
-def _cgroup2_mount() -> Path | None:
-    for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
-        fields = line.split(" ")
-        if fields[2] == "cgroup2":
-            return Path(fields[1])
-    return None
+    return f"delegated at {cgroup.delegated()}"
 
 
 def _huge_pages() -> str:
@@ -164,10 +145,7 @@ def _huge_pages() -> str:
 
 
 def _bubblewrap() -> str:
-    found = shutil.which("bwrap")
-    if found is None:
-        raise OSError("bwrap is not installed")
-    return found
+    return bubblewrap.require()[0]
 
 
 def _in_child(work: Callable[[], None]) -> None:
