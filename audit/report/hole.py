@@ -10,6 +10,7 @@ This runs on bytes that nobody vouches for yet, so it does not parse PDF.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from asn1crypto import (  # type: ignore[import-untyped]
@@ -63,22 +64,19 @@ def read_hole(pdf: bytes) -> Hole:
         raise ReportForged(f"{_CHANGED}its signature cannot be read.") from error
 
 
-def verify_hole(hole: Hole, *, expected_key: bytes) -> None:
-    """Check that the report key signed what is around the hole.
+def verify_hole(hole: Hole, *, trusted: Sequence[bytes]) -> None:
+    """Check that a report key signed what is around the hole.
 
-    expected_key: the P-256 point that the deployment published, 65 bytes.
+    trusted: P-256 points that the deployment published, 65 bytes each; any of them will do.
 
     Raises:
         ReportForged: Another key signed, or the file was changed since.
     """
-    # Nothing of the hole is interpreted before its attributes have proved to be the key's own.
-    key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), expected_key)
-    try:
-        key.verify(hole.signature, hole.attributes, ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature:
+    # Nothing of the hole is interpreted before its attributes have proved to be a key's own.
+    if not any(_signed(hole, point) for point in trusted):
         raise ReportForged(
             "The signature is not that of this deployment's report key, or was changed."
-        ) from None
+        )
     attributes = {
         each["type"].native: each["values"].native
         for each in cms.CMSAttributes.load(hole.attributes)
@@ -89,6 +87,15 @@ def verify_hole(hole: Hole, *, expected_key: bytes) -> None:
     named = attributes["signing_certificate_v2"][0]["certs"][0]["cert_hash"]
     if named != hashlib.sha256(hole.certificate).digest():
         raise ReportForged(f"{_CHANGED}its certificate is not the one that it was signed with.")
+
+
+def _signed(hole: Hole, point: bytes) -> bool:
+    key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    try:
+        key.verify(hole.signature, hole.attributes, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
 
 
 def bounds(pdf: bytes) -> tuple[int, int]:

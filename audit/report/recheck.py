@@ -6,7 +6,7 @@ taken from the report, since no log holds it; it is signed, and printed as given
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,12 +14,11 @@ from typing import Any
 import rfc8785
 import sqlalchemy as sa
 
-from audit import checkpoint, evidence, store
+from audit import checkpoint, evidence, store, tree
 from audit.controls.errors import ControlsError
 from audit.controls.scope import LogState
 from audit.controls.verdicts import Figure, Verdict
-from audit.errors import CheckpointInvalid
-from audit.merkle import Frontier
+from audit.errors import CheckpointInvalid, LogTampered
 from audit.report.certificate import ReportKey
 from audit.report.errors import ReportContradicted
 from audit.report.generate import OSCAL, SUMMARY, TYPESETTER, Report, generate_report
@@ -66,11 +65,19 @@ def read_summary(signed: SignedReport) -> dict[str, Any]:
 
 
 def recheck(
-    pdf: bytes, summary: Mapping[str, Any], *, engine: sa.Engine, origin: str, log_key: bytes
+    pdf: bytes,
+    summary: Mapping[str, Any],
+    *,
+    engine: sa.Engine,
+    origin: str,
+    log_keys: Sequence[bytes],
 ) -> Rechecked:
     """Make a report again from the log and compare it with the signed one.
 
     The log must have been verified: see `audit.verify.verify_log`.
+
+    log_keys: every key that ever signed its checkpoints, Ed25519. The root is compared with the
+        log's own, so a key that is no longer trusted does no harm here.
 
     Raises:
         ReportContradicted: The log is another one, or gives other figures, verdicts or pages.
@@ -79,7 +86,7 @@ def recheck(
     # 1. The log's first entries are those that the report was made from.
     # 2. They give the same summary.
     # 3. The summary's release prints the same pages.
-    state = _state(summary, engine, origin=origin, log_key=log_key)
+    state = _state(summary, engine, origin=origin, log_keys=log_keys)
     again = _again(summary, engine, state)
     _require_equal(summary, again.summary)
     pages = summary["typesetter"] == TYPESETTER
@@ -107,7 +114,7 @@ def _require_digests(figures: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _state(
-    summary: Mapping[str, Any], engine: sa.Engine, *, origin: str, log_key: bytes
+    summary: Mapping[str, Any], engine: sa.Engine, *, origin: str, log_keys: Sequence[bytes]
 ) -> LogState:
     log = summary["log"]
     root = _root(engine, log["size"])
@@ -118,7 +125,9 @@ def _state(
         )
     try:
         if log["checkpoint"]:
-            told = checkpoint.verify(log["checkpoint"], origin=origin, public_key=log_key)
+            told = checkpoint.verify(
+                log["checkpoint"], origin=origin, public_key=log_keys[0], earlier=log_keys[1:]
+            )
             if (told.size, told.root.hex()) != (log["size"], root):
                 raise ReportContradicted("The report's checkpoint is of another size or root.")
     except CheckpointInvalid as error:
@@ -129,14 +138,12 @@ def _state(
 
 
 def _root(engine: sa.Engine, size: int) -> str:
-    """Return the root of the log's first entries in hex, or nothing if there are fewer."""
-    leaf = store.leaf.c
-    frontier = Frontier()
+    """Return the root of the log's first entries in hex, or nothing if it never had so many."""
     with store.reading(engine) as connection:
-        query = sa.select(leaf.leaf_hash).where(leaf.idx < size).order_by(leaf.idx)
-        for hashed in connection.execution_options(yield_per=1024).scalars(query):
-            frontier.append(hashed)
-    return frontier.root().hex() if frontier.size == size else ""
+        try:
+            return tree.frontier(connection, size).root().hex()
+        except LogTampered:
+            return ""
 
 
 def _again(summary: Mapping[str, Any], engine: sa.Engine, state: LogState) -> Report:

@@ -6,7 +6,7 @@ what it parses has been shown to come from the report key.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -26,7 +26,6 @@ class SignedReport:
     """A report whose signature holds.
 
     certificate: DER. signed_at: the signer's word. attachments: content by file name.
-    printed: the report without its attachments and signature, as it was before they were added.
     """
 
     certificate: bytes = field(repr=False)
@@ -34,18 +33,20 @@ class SignedReport:
     attachments: Mapping[str, bytes] = field(repr=False)
 
 
-def verify_signature(pdf: bytes, *, public_key: bytes) -> SignedReport:
-    """Check a report's signature under the deployment's report key, a P-256 point of 65 bytes.
+def verify_signature(pdf: bytes, *, public_keys: Sequence[bytes]) -> SignedReport:
+    """Check a report's signature under the deployment's report keys, P-256 points of 65 bytes.
+
+    public_keys: the active one and earlier ones that are still trusted; any of them will do.
 
     Raises:
         ReportUnsigned: The file bears no signature.
         ReportForged: The signature is another key's, or does not cover the file as it is.
     """
     # 1. The hole holds one canonical signature, and everything else is covered by it.
-    # 2. The report key made it.
+    # 2. A report key made it.
     # 3. As PDF: one signature, of the whole file, and pyHanko's bottom line holds.
     hole = read_hole(pdf)
-    verify_hole(hole, expected_key=public_key)
+    verify_hole(hole, trusted=public_keys)
     reader = PdfFileReader(io.BytesIO(pdf))
     _require_bottom_line(reader, hole.certificate)
     return SignedReport(

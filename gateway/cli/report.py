@@ -20,12 +20,20 @@ from audit.errors import LogTampered
 from audit.report.generate import Report, generate_report
 from gateway.cli.models import SIGNATURE, manifests
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, write_file
-from gateway.cli.report_check import Checked, Demand, checked, key_of, report_key, twin
+from gateway.cli.report_check import (
+    Checked,
+    Demand,
+    checked,
+    key_of,
+    report_key,
+    trusted_keys,
+    twin,
+)
 from gateway.cli.session import Session, opened
 from gateway.cli.trust import verified_log, verifier_key
 from gateway.errors import PeriodUnclear
-from privacy.genesis import PURPOSES
 from privacy.sealed import CIPHER
+from privacy.snapshot import number, reference
 
 app = typer.Typer(help="Compliance reports: generate, verify, certificate.", no_args_is_help=True)
 
@@ -111,11 +119,11 @@ def verify(
     """
     demand = Demand(framework, start and f"{_day(start):%Y-%m-%d}", end and f"{_day(end):%Y-%m-%d}")
     if certificate is not None:
-        found = checked(file, public_key=key_of(certificate), demand=demand)
+        found = checked(file, public_keys=[key_of(certificate)], demand=demand)
     else:
         with opened(home) as session:
-            key = session.keyring.document_key().public
-            found = checked(file, public_key=key, demand=demand, session=session)
+            keys = trusted_keys(session)
+            found = checked(file, public_keys=keys, demand=demand, session=session)
             session.record_access("report.verify", {"file": file.name})
     if as_json:
         print_json(_shown(found))
@@ -190,14 +198,19 @@ def write_report(
 
 
 def _signed(report: Report, session: Session, now: datetime) -> bytes:
+    from audit.report.signature import verify_signature  # noqa: PLC0415 - see above
     from audit.report.signing import sign_report  # noqa: PLC0415 - see above
 
-    return sign_report(
+    key = report_key(session)
+    signed = sign_report(
         report.pdf,
         attachments=report.attachments,
-        key=report_key(session),
+        key=key,
         signed_at=now.replace(microsecond=0),
     )
+    # A key that was rotated meanwhile would leave a report that nobody can verify.
+    verify_signature(signed, public_keys=[key.public])
+    return signed
 
 
 def _log_state(session: Session) -> tuple[LogState, int | None]:
@@ -214,10 +227,15 @@ def _log_state(session: Session) -> tuple[LogState, int | None]:
 
 
 def _facts(session: Session) -> dict[str, Any]:
-    keyring = session.keyring
     return {
         "keys": [
-            {"name": p, "epoch": keyring.active_epoch(p), "state": "active"} for p in PURPOSES
+            {
+                "name": str(reference(key)),
+                "created": key.created_s * 1000,
+                "epoch": number(key),
+                "state": key.state,
+            }
+            for key in session.keyring.snapshot().every()
         ],
         "models": [
             {

@@ -6,7 +6,7 @@ certificate that the deployment published.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,9 @@ from audit.errors import LogTampered
 from audit.report.errors import ReportContradicted
 from gateway.cli.output import read_file
 from gateway.cli.session import Session
-from gateway.cli.trust import verified_log, verifier_key
+from gateway.cli.trust import verified_log
+from privacy.records import DECRYPT_ONLY
+from privacy.signatures import P256
 
 if TYPE_CHECKING:
     from audit.report.certificate import ReportKey
@@ -62,6 +64,20 @@ def report_key(session: Session) -> "ReportKey":
     )
 
 
+def trusted_keys(session: Session) -> list[bytes]:
+    """Return the public keys whose reports are accepted: the active one and its forerunners.
+
+    Those of compromised and destroyed epochs are not among them.
+    """
+    active = session.keyring.document_key().public
+    earlier = [
+        key.public
+        for key in session.keyring.snapshot().signing_keys("report", P256)
+        if key.state == DECRYPT_ONLY
+    ]
+    return [active, *earlier]
+
+
 def key_of(certificate: Path) -> bytes:
     """Return the public key of a certificate's file.
 
@@ -75,7 +91,7 @@ def key_of(certificate: Path) -> bytes:
 
 
 def checked(
-    file: Path, *, public_key: bytes, demand: Demand, session: Session | None = None
+    file: Path, *, public_keys: Sequence[bytes], demand: Demand, session: Session | None = None
 ) -> Checked:
     """Check a report's signature, its parts against each other, and, with a session, the log.
 
@@ -89,16 +105,19 @@ def checked(
     pdf = read_file(file)
     # 1. The file is the report key's, to the last bit. 2. Its parts agree, and with its twins.
     # 3. It is the one that was asked for. 4. The log gives the same again.
-    signed = signature.verify_signature(pdf, public_key=public_key)
+    signed = signature.verify_signature(pdf, public_keys=public_keys)
     summary = recheck.read_summary(signed)
     beside = _agreeing(file, signed.attachments)
     _require_demanded(summary, demand)
     pages = entry = None
     if session is not None:
-        key = verifier_key(session)
         _require_verified(session)
         again = recheck.recheck(
-            pdf, summary, engine=session.engine, origin=key.name, log_key=key.public_key
+            pdf,
+            summary,
+            engine=session.engine,
+            origin=session.settings.origin,
+            log_keys=session.keyring.history("checkpoint"),
         )
         pages, entry = again.pages, _entry(session, pdf)
     return Checked(

@@ -79,4 +79,4 @@ def test_twin_that_disagrees_is_refused(report, good_log, signed, report_key):
     target["status"] = {"state": "satisfied", "reason": "pass"}
     pdf = signed(made, attachments={**made.attachments, OSCAL: rfc8785.dumps(twin)})
     with pytest.raises(ReportContradicted, match="OSCAL"):
-        read_summary(verify_signature(pdf, public_key=report_key.public))
+        read_summary(verify_signature(pdf, public_keys=[report_key.public]))

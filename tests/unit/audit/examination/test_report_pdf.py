@@ -60,7 +60,7 @@ def test_every_bookmark_leads_to_the_page_of_its_heading(report, good_log):
 
 
 def test_same_arguments_give_the_same_bytes(report, good_log):
-    first, second = report(good_log), report(good_log)
+    first, second = report(good_log, fresh=True), report(good_log, fresh=True)
     assert first.pdf == second.pdf
     assert rfc8785.dumps(first.summary) == rfc8785.dumps(second.summary)
 

@@ -42,8 +42,8 @@ def examined(stored, good_log, report, report_key):
 @pytest.fixture
 def recheck_it(stored, report_key):
     def run(pdf):
-        signed = verify_signature(pdf, public_key=report_key.public)
-        trust = {"origin": stored.origin, "log_key": stored.public_key}
+        signed = verify_signature(pdf, public_keys=[report_key.public])
+        trust = {"origin": stored.origin, "log_keys": [stored.public_key]}
         return recheck(pdf, read_summary(signed), engine=stored.engine, **trust)
 
     return run
@@ -193,17 +193,17 @@ def test_summary_that_contradicts_itself_needs_no_log(good_log, report, signed, 
     made = report(good_log)
     pdf = signed(made, attachments=_summary(made, change))
     with pytest.raises(ReportContradicted):
-        read_summary(verify_signature(pdf, public_key=report_key.public))
+        read_summary(verify_signature(pdf, public_keys=[report_key.public]))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"b":1,"a":2}', b"\xff"])
 def test_summary_that_is_not_canonical_is_refused(report, good_log, signed, report_key, content):
     pdf = signed(report(good_log), attachments={SUMMARY: content})
     with pytest.raises(ReportContradicted):
-        read_summary(verify_signature(pdf, public_key=report_key.public))
+        read_summary(verify_signature(pdf, public_keys=[report_key.public]))
 
 
 def test_report_without_summary_is_refused(report, good_log, signed, report_key):
     pdf = signed(report(good_log), attachments={})
     with pytest.raises(ReportContradicted, match="no summary"):
-        read_summary(verify_signature(pdf, public_key=report_key.public))
+        read_summary(verify_signature(pdf, public_keys=[report_key.public]))

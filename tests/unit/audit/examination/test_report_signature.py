@@ -57,7 +57,7 @@ def pdf(signed, page):
 
 @pytest.fixture
 def verify(report_key):
-    return lambda pdf: verify_signature(pdf, public_key=report_key.public)
+    return lambda pdf: verify_signature(pdf, public_keys=[report_key.public])
 
 
 def _content(pdf):
@@ -140,6 +140,14 @@ def test_what_is_no_certificate_is_refused(given):
 def test_another_deployments_report_is_refused(verify, signed, page, other_key):
     with pytest.raises(ReportForged, match="report key"):
         verify(signed(None, pdf=page, attachments=ATTACHMENTS, key=other_key))
+
+
+def test_report_of_an_earlier_key_holds_while_that_is_trusted(signed, page, report_key, other_key):
+    pdf = signed(None, pdf=page, attachments=ATTACHMENTS)
+    keys = [other_key.public, report_key.public]
+    assert verify_signature(pdf, public_keys=keys).attachments == ATTACHMENTS
+    with pytest.raises(ReportForged):
+        verify_signature(pdf, public_keys=[])
 
 
 @pytest.mark.parametrize("given", [b"", b"%PDF-1.4", b"/ByteRange [0 1 2 3]", b"x" * 1000])
