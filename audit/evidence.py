@@ -60,13 +60,16 @@ def events(
         query = query.where(leaf.time_ms >= start_ms)
     if end_ms is not None:
         query = query.where(leaf.time_ms < end_ms)
-    with store.reading(engine) as connection:
-        for index, body in connection.execution_options(yield_per=1024).execute(query):
+    with (
+        store.reading(engine) as connection,
+        connection.execute(query, execution_options={"yield_per": 1024}) as rows,
+    ):
+        for index, body in rows:
             yield index, json.loads(body)
 
 
-def dangling(engine: sa.Engine) -> list[dict[str, Any]]:
-    """Return the intents that have no outcome, oldest first.
+def dangling(engine: sa.Engine, *, before_ms: int | None = None) -> list[dict[str, Any]]:
+    """Return the intents that have no outcome, oldest first; only those older than `before_ms`.
 
     Raises:
         LogUnavailable: The log cannot be read.
@@ -76,5 +79,7 @@ def dangling(engine: sa.Engine) -> list[dict[str, Any]]:
     query = (
         sa.select(intent.c.body).where(intent.c.phase == "intent", ~closed).order_by(intent.c.idx)
     )
+    if before_ms is not None:
+        query = query.where(intent.c.time_ms < before_ms)
     with store.reading(engine) as connection:
         return [json.loads(body) for body in connection.scalars(query)]

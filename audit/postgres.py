@@ -4,6 +4,7 @@ Writers take turns under one advisory lock, held by the transaction; readers see
 A server that would acknowledge what a crash could lose is refused.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -54,6 +55,29 @@ def engine(url: str, *, busy_limit_s: float, begin_option: str) -> sa.Engine:
 def damaged(error: BaseException) -> bool:
     """Return whether the server says that its files are corrupt (SQLSTATE class XX)."""
     return str(getattr(error, "sqlstate", "") or "").startswith("XX")
+
+
+def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows by COPY, which takes a third of the time of as many INSERTs.
+
+    rows: all of the same members, each a column.
+
+    Raises:
+        LogUnavailable: The server does not take them.
+    """
+    names = list(rows[0])
+    columns = ", ".join(f'"{name}"' for name in names)
+    # SQLAlchemy does not speak COPY, nor does it see this driver's errors.
+    driver: Any = connection.connection
+    try:
+        with (
+            driver.cursor() as cursor,
+            cursor.copy(f'COPY "{table.name}" ({columns}) FROM STDIN') as copy,
+        ):
+            for row in rows:
+                copy.write_row([row[name] for name in names])
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise LogUnavailable(f"The log cannot be used: {error}.") from error
 
 
 def _require_durability(connection: Any, _record: object) -> None:

@@ -24,7 +24,7 @@ leaf = _table(
     "leaf",
     _key("idx", _INTEGER),
     sa.Column("uid", sa.Text, nullable=False, unique=True),
-    sa.Column("time_ms", _INTEGER, nullable=False),
+    sa.Column("time_ms", _INTEGER, nullable=False, index=True),
     sa.Column("phase", sa.Text, nullable=False),
     sa.Column("tenant", sa.Text, nullable=False),
     sa.Column("request_id", sa.Text, index=True),

@@ -75,16 +75,18 @@ class Sequencer:
         self._healthy = self._started = True
         self._thread.start()
 
-    def recover(self) -> int:
+    def recover(self, *, older_than_s: float | None = None) -> int:
         """Close every intent without an outcome, as ended in an unknown way; return how many.
 
-        Only for who knows that no other process answers requests over this log.
+        older_than_s: leaves out younger ones. None is for who knows that no other process answers
+        requests over this log; others name an age that no request reaches.
 
         Raises:
             LogUnavailable: The log cannot be read or written.
         """
-        dangling = evidence.dangling(self._engine)
         now_ms = time.time_ns() // 1_000_000
+        before_ms = None if older_than_s is None else now_ms - round(older_than_s * 1000)
+        dangling = evidence.dangling(self._engine, before_ms=before_ms)
         for start in range(0, len(dangling), BATCH_LIMIT):
             futures = [
                 self.submit(events.recovered(intent, time_ms=now_ms))

@@ -1,8 +1,9 @@
 """Where the log lies, a SQLite file or a PostgreSQL database, and how it is opened and read."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -29,6 +30,9 @@ __all__ = [
 BUSY_LIMIT_S = 2.0
 # An execution option of ours: the connection's transactions write.
 _WRITES = "sealgate_writes"
+
+# Built once: every batch runs them.
+_inserts = {table.name: table.insert() for table in metadata.sorted_tables}
 
 Location = Path | str
 
@@ -105,6 +109,16 @@ def told() -> Iterator[None]:
         raise LogUnavailable(f"The log cannot be used: {error}.") from error
 
 
+def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows of the same members, none or many."""
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        postgres.insert(connection, table, rows)
+    else:
+        connection.execute(_inserts[table.name], rows)
+
+
 def identity(engine: sa.Engine) -> Hashable:
     """Return what tells whether the log still lies where it was opened.
 
@@ -147,5 +161,8 @@ def _require_head(connection: sa.Connection) -> None:
 def _create(connection: sa.Connection) -> None:
     """Make the tables and the head of an empty tree, unless they are there."""
     metadata.create_all(connection)
+    # A file of an earlier version has the table, and `create_all` looks no further.
+    for index in leaf.indexes:
+        index.create(connection, checkfirst=True)
     if connection.execute(sa.select(head.c.size)).first() is None:
         connection.execute(head.insert().values(id=0, size=0, root=EMPTY_ROOT, frontier=b""))

@@ -6,7 +6,8 @@ only against a checkpoint kept elsewhere (`audit.proof.consistency`).
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,23 +105,23 @@ def verify_log(
         LogTampered: The first entry or checkpoint that is wrong; `index` names the entry.
         LogUnavailable: The log cannot be read.
     """
-    with store.reading(engine) as connection:
+    with store.reading(engine) as connection, _notes(connection) as rows:
         seen = _Seen()
         nodes = _Nodes(connection)
-        checkpoints = _Checkpoints(
-            connection, origin=origin, public_key=public_key, earlier=earlier
-        )
+        checkpoints = _Checkpoints(rows, origin=origin, public_key=public_key, earlier=earlier)
         # 1. Each entry: its place, its bytes, its columns, its index rows.
         # 2. Each inner node as the tree completes it.
         # 3. Each checkpoint, as the tree reaches its size: signature and root.
-        for hashed in walk.pruned(connection):
-            nodes.check(seen.frontier, hashed)
-            checkpoints.check(seen.frontier)
+        with closing(walk.pruned(connection)) as hashes:
+            for hashed in hashes:
+                nodes.check(seen.frontier, hashed)
+                checkpoints.check(seen.frontier)
         pruned = seen.frontier.size
-        for entry, hashed in walk.entries(connection, pruned):
-            nodes.check(seen.frontier, hashed)
-            seen.add(entry)
-            checkpoints.check(seen.frontier)
+        with closing(walk.entries(connection, pruned)) as entries:
+            for entry, hashed in entries:
+                nodes.check(seen.frontier, hashed)
+                seen.add(entry)
+                checkpoints.check(seen.frontier)
         # 4. Nothing is signed, stored or indexed beyond the last entry.
         nodes.finish()
         checkpoints.finish(seen.frontier.size)
@@ -168,16 +169,13 @@ class _Checkpoints:
 
     def __init__(
         self,
-        connection: sa.Connection,
+        rows: Iterable[Any],
         *,
         origin: str,
         public_key: bytes,
         earlier: Sequence[bytes],
     ) -> None:
-        table = store.checkpoint
-        query = sa.select(table.c.size, table.c.note).order_by(table.c.size)
-        rows = connection.execution_options(yield_per=CHUNK).execute(query)
-        self._rows: Iterator[Any] = iter(rows)
+        self._rows = iter(rows)
         self._next = next(self._rows, None)
         self._origin = origin
         self._public_key = public_key
@@ -224,6 +222,12 @@ class _Checkpoints:
             raise LogTampered(
                 f"No checkpoint covers the entries from {self._covered} on.", index=self._covered
             )
+
+
+def _notes(connection: sa.Connection) -> sa.CursorResult[Any]:
+    table = store.checkpoint.c
+    query = sa.select(table.size, table.note).order_by(table.size)
+    return connection.execute(query, execution_options={"yield_per": CHUNK})
 
 
 def _check_pruning(pruned: int, may_be_pruned: int) -> None:

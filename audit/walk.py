@@ -3,7 +3,7 @@
 What `audit.verify` reads with. The tree's own hashes and checkpoints are checked there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,7 +29,7 @@ _LEAVES = sa.select(
 _Rows = dict[int, list[tuple[Any, ...]]]
 
 
-def pruned(connection: sa.Connection) -> Iterator[bytes]:
+def pruned(connection: sa.Connection) -> Generator[bytes, None, None]:
     """Yield the leaf hash of each entry that was pruned.
 
     Raises:
@@ -37,34 +37,39 @@ def pruned(connection: sa.Connection) -> Iterator[bytes]:
     """
     table = store.node
     query = sa.select(table.c.idx, table.c.hash).where(table.c.level == 0).order_by(table.c.idx)
-    rows = connection.execution_options(yield_per=CHUNK).execute(query)
-    for expected, (index, hashed) in enumerate(rows):
-        if index != expected:
-            raise LogTampered(f"Entry {expected} is missing.", index=expected)
-        yield hashed
+    with connection.execute(query, execution_options={"yield_per": CHUNK}) as rows:
+        for expected, (index, hashed) in enumerate(rows):
+            if index != expected:
+                raise LogTampered(f"Entry {expected} is missing.", index=expected)
+            yield hashed
 
 
-def entries(connection: sa.Connection, start: int) -> Iterator[tuple[Entry, bytes]]:
+def entries(connection: sa.Connection, start: int) -> Generator[tuple[Entry, bytes], None, None]:
     """Yield each entry from `start` on and its leaf hash, having checked all but the tree.
 
     Raises:
         LogTampered: The first entry that is not as it was written.
     """
-    rows = connection.execution_options(yield_per=CHUNK).execute(_LEAVES)
-    expected = start
-    for chunk in rows.partitions(CHUNK):
-        end = expected + len(chunk)
-        marks, subjects = _marks(connection, expected, end), _subjects(connection, expected, end)
-        for index, hashed, body, *columns in chunk:
-            if index != expected:
-                raise LogTampered(f"Entry {expected} is missing.", index=expected)
-            entry = _entry(index, hashed, body, columns)
-            if marks.get(index, _NOTHING) != _marks_of(entry):
-                raise LogTampered(f"The marks of entry {index} were changed.", index=index)
-            if subjects.get(index, _NOTHING) != _subjects_of(entry):
-                raise LogTampered(f"The pseudonym of entry {index} was changed.", index=index)
-            yield entry, hashed
-            expected += 1
+    with connection.execute(_LEAVES, execution_options={"yield_per": CHUNK}) as rows:
+        for chunk in rows.partitions(CHUNK):
+            yield from _checked(connection, chunk, start)
+            start += len(chunk)
+
+
+def _checked(
+    connection: sa.Connection, chunk: Sequence[Any], start: int
+) -> Iterator[tuple[Entry, bytes]]:
+    end = start + len(chunk)
+    marks, subjects = _marks(connection, start, end), _subjects(connection, start, end)
+    for expected, (index, hashed, body, *columns) in enumerate(chunk, start):
+        if index != expected:
+            raise LogTampered(f"Entry {expected} is missing.", index=expected)
+        entry = _entry(index, hashed, body, columns)
+        if marks.get(index, _NOTHING) != _marks_of(entry):
+            raise LogTampered(f"The marks of entry {index} were changed.", index=index)
+        if subjects.get(index, _NOTHING) != _subjects_of(entry):
+            raise LogTampered(f"The pseudonym of entry {index} was changed.", index=index)
+        yield entry, hashed
 
 
 def require_no_rows_outside(connection: sa.Connection, start: int, size: int) -> None:

@@ -31,9 +31,6 @@ _NEWEST = sa.select(store.checkpoint).order_by(store.checkpoint.c.size.desc()).l
 _PLACES = sa.select(store.leaf.c.uid, store.leaf.c.idx, store.leaf.c.body).where(
     store.leaf.c.uid.in_(sa.bindparam("uids", expanding=True))
 )
-_ADD_LEAVES = store.leaf.insert()
-_ADD_MARKS = store.mark.insert()
-_ADD_SUBJECTS = store.subject.insert()
 _ADD_CHECKPOINT = store.checkpoint.insert()
 
 
@@ -273,13 +270,9 @@ def _insert(connection: sa.Connection, entries: list[Entry], frontier: Frontier)
         marks.extend(_mark_rows(entry, index))
         if entry.pseudonym is not None:
             subjects.append({"pseudonym": entry.pseudonym, "leaf_idx": index})
-    for statement, rows in (
-        (_ADD_LEAVES, leaves),
-        (_ADD_MARKS, marks),
-        (_ADD_SUBJECTS, subjects),
-    ):
-        if rows:
-            connection.execute(statement, rows)
+    store.insert(connection, store.leaf, leaves)
+    store.insert(connection, store.mark, marks)
+    store.insert(connection, store.subject, subjects)
     tree.add(connection, nodes)
 
 

@@ -1,7 +1,8 @@
 """Events as the gateway makes them, and a process that appends them.
 
-`python appending.py DATABASE KEY NAME COUNT THREADS` submits COUNT events (0: until killed) of
-the names NAME-0, NAME-1, ... and prints `uid index` for each that was acknowledged.
+`python appending.py DATABASE KEY NAME COUNT THREADS`, DATABASE being a file or a URL, submits
+COUNT events (0: until killed) of the names NAME-0, NAME-1, ... and prints `uid index` for each
+that was acknowledged.
 """
 
 import itertools
@@ -110,7 +111,7 @@ def system(uid, *, detail=None, **envelope):
 def main(database, key, name, count, threads):
     signer = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(key))
     sequencer = Sequencer(
-        open_log(Path(database)),
+        open_log(database if database.startswith("postgresql:") else Path(database)),
         origin=ORIGIN,
         public_key=signer.public_key().public_bytes_raw(),
         sign=signer.sign,

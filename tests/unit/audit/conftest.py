@@ -1,6 +1,7 @@
 """A real log in a temporary directory, with a key of its own."""
 
 import runpy
+import secrets
 import sqlite3
 import subprocess
 import sys
@@ -10,11 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.postgres import DRIVER
 from audit.sequencer import Sequencer
 from audit.store import open_log
 from audit.verify import prove, verify_log, verify_proof
+from tests.postgres_server import serving
 
 SCRIPT = Path(__file__).with_name("appending.py")
 SEED = bytes(range(32))
@@ -22,9 +26,9 @@ SEED = bytes(range(32))
 
 @dataclass
 class Log:
-    """One log file, its key, and a sequencer that runs over it."""
+    """One log, its key, and a sequencer over it. path: its file, or its database's URL."""
 
-    path: Path
+    path: Path | str
     seed: bytes = SEED
     origin: str = "sealgate.test/log"
     busy_limit_s: float = 0.2
@@ -66,7 +70,12 @@ class Log:
         return verify_proof(document, **self.trust)
 
     def sql(self, *statements):
-        """Run statements as whoever can write the file: no sequencer, no key."""
+        """Run statements as whoever can write the database: no sequencer, no key."""
+        if isinstance(self.path, str):
+            with self.engine.begin() as connection:
+                for statement, *values in statements:
+                    connection.exec_driver_sql(statement, tuple(values))
+            return
         connection = sqlite3.connect(self.path, isolation_level=None)
         try:
             for statement, *values in statements:
@@ -104,6 +113,27 @@ def new_log(tmp_path):
 def log(new_log):
     """An empty log whose sequencer runs."""
     return new_log().start()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """URL of a PostgreSQL server that the tests' end stops."""
+    pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
+    with serving() as url:
+        yield url
+
+
+@pytest.fixture
+def database(postgres):
+    """URL of a new database of that server."""
+    name = f"log_{secrets.token_hex(6)}"
+    server = sa.create_engine(
+        sa.make_url(postgres).set(drivername=DRIVER), isolation_level="AUTOCOMMIT"
+    )
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    server.dispose()
+    return sa.make_url(postgres).set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture
