@@ -31,7 +31,7 @@ from privacy.frames import (
 from privacy.keyring import Keyring
 from privacy.reader import SealedReader
 
-SIGNERS = ("checkpoint", "report")
+SIGNERS = ("checkpoint", "receipt", "report")
 
 
 def serve(connection: socket.socket, *, keyring: Keyring, models: Path) -> None:

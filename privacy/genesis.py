@@ -13,6 +13,7 @@ from privacy.wrapping import wrap
 PURPOSES = ("audit-hmac", "cache-salt", "credential", "watermark")
 SIGNING_KEYS = (
     ("checkpoint", signatures.ED25519),
+    ("receipt", signatures.ED25519),
     ("report", signatures.ED25519),
     ("report", signatures.P256),
     ("seal", signatures.ED25519),

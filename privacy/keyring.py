@@ -183,7 +183,7 @@ class Keyring:
     def public_keys(self, name: str) -> list[bytes]:
         """Return the Ed25519 public keys that are trusted as `name`, the active one first.
 
-        Those of compromised and destroyed epochs are not among them; `history` has them.
+        Those of epochs that were ever compromised are not among them; `history` has them.
         """
         return self.snapshot().public_keys(name)
 

@@ -43,7 +43,10 @@ class Master(Record, frozen=True):
 
 
 class SigningKey(Record, frozen=True):
-    """A signing key. algorithm: `Ed25519`, `ML-DSA-65` or `ECDSA-P256`. public: raw."""
+    """A signing key. algorithm: `Ed25519`, `ML-DSA-65` or `ECDSA-P256`. public: raw.
+
+    compromised: also once it was destroyed afterwards; its signatures are never trusted again.
+    """
 
     name: str
     algorithm: str
@@ -52,6 +55,7 @@ class SigningKey(Record, frozen=True):
     public: bytes
     wrapped: bytes
     epoch: int = 1
+    compromised: bool = False
 
     def identity(self) -> bytes:
         """Return the associated data it is wrapped with; the first epoch is not spelt out."""

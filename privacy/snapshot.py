@@ -111,7 +111,7 @@ class Snapshot:
         earlier = [
             key.public
             for key in self.signing_keys(name, signatures.ED25519)
-            if key.state == records.DECRYPT_ONLY
+            if _trusted(key) and key.epoch != active.epoch
         ]
         return [active.public, *earlier]
 
@@ -121,7 +121,7 @@ class Snapshot:
         return [
             (key.public, second[key.epoch])
             for key in self.signing_keys("seal", signatures.ED25519)
-            if key.state in (records.ACTIVE, records.DECRYPT_ONLY) and key.epoch in second
+            if _trusted(key) and key.epoch in second
         ]
 
     def data_key(self, key_id: str) -> WrappedDataKey:
@@ -194,6 +194,11 @@ def kek_reference(content: Content) -> Reference:
 def wrapping_key(kek: LockedBytes) -> bytes:
     """Derive what wraps a keyring's keys."""
     return derive_key(kek.read(), b"sealgate/keyring-v1/wrapping")
+
+
+def _trusted(key: SigningKey) -> bool:
+    """Whether signatures by this key hold: a destroyed one's do, nobody can make more of them."""
+    return not key.compromised and key.state != records.PRE_ACTIVE
 
 
 def _active(keys: "list[_Key]") -> _Key:

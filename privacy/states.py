@@ -149,23 +149,30 @@ def rekeyed(
     snapshot: Snapshot, *, kek: LockedBytes, custodian: dict[str, str | int], act: Act
 ) -> Snapshot:
     """Wrap every key under a fresh KEK. custodian: the record that keeps it."""
+    after = rewrapped(snapshot, kek)
+    content = after.content
+    entry = transition(Reference(KEK, content.kek_epoch + 1), None, records.ACTIVE, act=act)
+    renewed = replace(
+        content,
+        custodian=custodian,
+        kek_epoch=content.kek_epoch + 1,
+        kek_created_s=act.at_s,
+        transitions=[*content.transitions, entry],
+    )
+    return Snapshot(renewed, kek)
+
+
+def rewrapped(snapshot: Snapshot, kek: LockedBytes) -> Snapshot:
+    """Wrap every key under another KEK, and change nothing else."""
     content = snapshot.content
     after = Snapshot(content, kek)
-    epoch = Reference(KEK, content.kek_epoch + 1)
-    entry = transition(epoch, None, records.ACTIVE, act=act)
-    return Snapshot(
-        replace(
-            content,
-            custodian=custodian,
-            kek_epoch=content.kek_epoch + 1,
-            kek_created_s=act.at_s,
-            masters=[_rewrapped(key, snapshot, after) for key in content.masters],
-            signing_keys=[_rewrapped(key, snapshot, after) for key in content.signing_keys],
-            data_keys=[_rewrapped(key, snapshot, after) for key in content.data_keys],
-            transitions=[*content.transitions, entry],
-        ),
-        kek,
+    moved = replace(
+        content,
+        masters=[_rewrapped(key, snapshot, after) for key in content.masters],
+        signing_keys=[_rewrapped(key, snapshot, after) for key in content.signing_keys],
+        data_keys=[_rewrapped(key, snapshot, after) for key in content.data_keys],
     )
+    return Snapshot(moved, kek)
 
 
 def compromised(snapshot: Snapshot, name: Reference, *, act: Act) -> Content:
@@ -244,7 +251,10 @@ def moved(content: Content, keys: Sequence[AnyKey], state: str, *, act: Act) -> 
         if key.identity() not in moving:
             return key
         wrapped = b"" if state == records.DESTROYED else key.wrapped
-        return replace(key, state=state, wrapped=wrapped)
+        after = replace(key, state=state, wrapped=wrapped)
+        if isinstance(after, SigningKey) and state == records.COMPROMISED:
+            return replace(after, compromised=True)
+        return after
 
     return replace(
         content,

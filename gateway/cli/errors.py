@@ -18,14 +18,21 @@ from gateway.errors import (
 )
 from gateway.models.errors import ModelError, ModelUnfetchable, ModelUnsupported
 from privacy.errors import (
+    BackupUnusable,
     CustodianUnusable,
+    DestructionUnconfirmed,
+    KeyDestroyed,
+    KeyInUse,
     KeyringExists,
     KeyringMissing,
     KeyringUnusable,
+    KeyUnknown,
+    LibraryMissing,
     ModelUnsealable,
     PrivacyError,
     SealMissing,
     SealUnwritable,
+    TransitionForbidden,
 )
 from sandbox.errors import SandboxError, SandboxUnavailable
 from watermark.errors import WatermarkError
@@ -61,6 +68,13 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (KeyringMissing, USAGE),
     (KeyringUnusable, CANNOT),
     (CustodianUnusable, CANNOT),
+    (LibraryMissing, CANNOT),
+    (KeyDestroyed, FAILED),
+    (BackupUnusable, FAILED),
+    (KeyUnknown, USAGE),
+    (KeyInUse, USAGE),
+    (TransitionForbidden, USAGE),
+    (DestructionUnconfirmed, USAGE),
     (ModelUnsealable, USAGE),
     (SealMissing, USAGE),
     (SealUnwritable, CANNOT),

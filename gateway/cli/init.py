@@ -55,18 +55,22 @@ def make(settings: Settings) -> Home:
     planned = Home(settings.home)
     if planned.made:
         raise KeyringExists(f"{settings.home} holds a keyring already. Choose another --home.")
-    chosen = _secret(settings)
+    chosen = new_secret(settings)
     home = homes.create(settings.home)
     keyring = Keyring.create(home.keyring, custodian(chosen))
-    _write_settings(home, settings)
+    write_settings(home, settings)
     with working(settings, home, keyring) as session:
         session.record("log.created", {"origin": settings.origin})
         session.record("key.created", {"name": "keyring", "custodian": chosen.kind})
     return home
 
 
-def _secret(settings: Settings) -> Secret:
-    """Return what will unlock the keyring: a key file, a passphrase file, or a person's words."""
+def new_secret(settings: Settings) -> Secret:
+    """Return what will unlock the keyring: a key file, a passphrase file, or a person's words.
+
+    Raises:
+        SettingsInvalid: None is at hand, or it would not be safe.
+    """
     if settings.key_file is not None:
         return _key_file(settings.key_file.expanduser().absolute(), settings.home)
     if settings.passphrase_file is not None:
@@ -105,7 +109,7 @@ def _long_enough(chosen: Secret) -> Secret:
     return chosen
 
 
-def _write_settings(home: Home, settings: Settings) -> None:
+def write_settings(home: Home, settings: Settings) -> None:
     """Write a settings file that finds the secret again; one that exists is left as it is."""
     lines = ["# Every setting, with its meaning: deploy/sealgate.example.toml"]
     for name in ("key_file", "passphrase_file"):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli import recovering
 from gateway.cli.destroying import destroy_key, security_principal
 from gateway.cli.output import (
     HomeOption,
@@ -33,6 +34,10 @@ from privacy.states import Act
 app = typer.Typer(
     help="Keys: list, rotate, revoke, destroy, reencrypt, backup, restore.", no_args_is_help=True
 )
+
+app.command("backup")(recovering.back_up)
+app.command("restore")(recovering.restore)
+app.command("recovery-key")(recovering.make_recovery_key)
 
 ReasonOption = Annotated[str, typer.Option(help="Why, as the log's entry says it.")]
 KeyArgument = Annotated[

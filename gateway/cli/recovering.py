@@ -1,0 +1,232 @@
+"""`sealgate keys backup` and `restore`: the keyring out of a home, and back into one.
+
+Shares and recovery keys come from files, never as arguments. The log of the home that is restored
+tells what became of keys since the backup: what was destroyed stays destroyed.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+import typer
+
+from audit import checkpoint, evidence, store
+from audit.errors import CheckpointInvalid, LogTampered
+from audit.store import open_log
+from audit.verify import verify_log
+from gateway import home as homes
+from gateway.cli.init import new_secret, write_settings
+from gateway.cli.output import HomeOption, JsonOption, note, print_json, print_lines, read_file
+from gateway.cli.session import opened, operator, working
+from gateway.custody import custodian
+from gateway.errors import FileUnwritable, SettingsInvalid
+from gateway.home import Home
+from gateway.keyevents import operator_name
+from gateway.settings import Settings, load
+from privacy import backup, signatures
+from privacy.aftermath import Happening, relived
+from privacy.backup import Envelope, with_recovery_key, with_shares
+from privacy.errors import KeyringExists
+from privacy.keyring import Keyring
+from privacy.recovery import RecoveryKey
+from privacy.references import Reference
+from privacy.snapshot import Snapshot
+from privacy.states import Act
+
+_STATES = {"key.revoked": "compromised", "key.destroyed": "destroyed", "key.created": "lost"}
+
+
+def back_up(
+    file: Annotated[Path, typer.Argument(help="File to write; it is encrypted.")],
+    *,
+    shares: Annotated[int | None, typer.Option(help="How many shares to make.")] = None,
+    threshold: Annotated[int | None, typer.Option(help="How many of them restore.")] = None,
+    shares_into: Annotated[Path | None, typer.Option(help="Directory for the shares.")] = None,
+    recipient_file: Annotated[
+        Path | None, typer.Option(help="File with a public recovery key, in place of shares.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Back the keyring up, for k of n shares or a recovery key. Models and log are plain copies."""
+    with opened(home) as session:
+        now_s = int(datetime.now(UTC).timestamp())
+        written = []
+        if recipient_file is not None:
+            recipient = read_file(recipient_file).decode(errors="replace")
+            data = backup.sealed_backup(session.keyring, recipient=recipient, now_s=now_s)
+        elif shares and threshold and shares_into:
+            made = backup.split_backup(
+                session.keyring, threshold=threshold, shares=shares, now_s=now_s
+            )
+            data = made.data
+            for share in made.shares:
+                written.append(shares_into / f"share-{share.index}-of-{shares}.txt")
+                _write_new(written[-1], share.text().encode() + b"\n")
+        else:
+            raise SettingsInvalid(
+                "Give --shares, --threshold and --shares-into, or --recipient-file."
+            )
+        _write_new(file, data)
+        detail = {"shares": shares or 0, "threshold": threshold or 0, "name": "keyring"}
+        session.record("key.backed_up", detail)
+    if as_json:
+        print_json({"file": str(file), "shares": [str(path) for path in written]})
+    else:
+        print_lines(f"Wrote {file}.", *(f"Wrote {path}." for path in written))
+        note("Give each share to another keeper, and leave none on this machine.")
+
+
+def make_recovery_key(
+    file: Annotated[Path, typer.Argument(help="File for the private half; take it elsewhere.")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a recovery key and print its public half, which backups are sealed to."""
+    key = RecoveryKey.generate()
+    _write_new(file, key.text().encode() + b"\n")
+    if as_json:
+        print_json({"file": str(file), "public": key.public()})
+    else:
+        print_lines(key.public())
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="The backup.")],
+    *,
+    share_file: Annotated[
+        list[Path] | None, typer.Option(help="File with a share; once for each.")
+    ] = None,
+    recovery_key_file: Annotated[
+        Path | None, typer.Option(help="File with the private recovery key.")
+    ] = None,
+    key_file: Annotated[Path | None, typer.Option(help="Key file of the restored keyring.")] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="File whose first line is its passphrase.")
+    ] = None,
+    without_log: Annotated[
+        bool,
+        typer.Option(help="The log is lost: keys that were destroyed since the backup come back."),
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Restore the keyring into a home that has lost it. Put sealgate.db and models/ back before."""
+    settings = load(home=home, key_file=key_file, passphrase_file=passphrase_file)
+    planned = Home(settings.home)
+    if planned.made:
+        raise KeyringExists(f"{settings.home} holds a keyring already. Choose another --home.")
+    if not planned.database.exists() and not without_log:
+        raise SettingsInvalid(
+            f"{planned.database} is not there. Put the log back first: it tells which keys were "
+            "destroyed since the backup. If it is lost for good, give --without-log."
+        )
+    unlock = _unlock(share_file or [], recovery_key_file)
+    envelope, snapshot = backup.opened(read_file(file), unlock)
+    restored = _restored(settings, envelope, snapshot)
+    if as_json:
+        print_json({"home": str(restored.path), "backup": envelope.id})
+    else:
+        print_lines(f"Restored the keyring of {restored.path} from backup {envelope.id}.")
+
+
+def _restored(settings: Settings, envelope: Envelope, snapshot: Snapshot) -> Home:
+    secret = new_secret(settings)
+    planned = Home(settings.home)
+    reason = f"restored from backup {envelope.id}"
+    act = Act(operator_name(operator()), reason, int(datetime.now(UTC).timestamp()))
+    happenings: list[Happening] = []
+    if planned.database.exists():
+        engine = open_log(planned.database)
+        try:
+            happenings = told(engine, snapshot, origin=settings.origin)
+        finally:
+            engine.dispose()
+    home = homes.create(settings.home)
+    backup.restore(
+        home.keyring,
+        snapshot,
+        custodian=custodian(secret),
+        act=act,
+        amend=lambda before: relived(before, happenings, act=act),
+    )
+    write_settings(home, settings)
+    keyring = Keyring.unlock(home.keyring, custodian(secret))
+    with working(settings, home, keyring) as session:
+        session.record("key.restored", {"name": "keyring", "backup": envelope.id})
+    return home
+
+
+def told(engine: sa.Engine, snapshot: Snapshot, *, origin: str) -> list[Happening]:
+    """Return what a log that verifies tells of keys.
+
+    Checkpoint keys that the backup does not know are taken from entries that a key known before
+    them signed, so that nobody can slip in a key of their own.
+
+    Raises:
+        LogTampered: The log does not verify from the backup's keys on.
+    """
+    known = [key.public for key in snapshot.signing_keys("checkpoint", signatures.ED25519)]
+    found = [
+        (index, _happening(event))
+        for index, event in evidence.events(engine)
+        if event["api"]["operation"] in _STATES and "key" in event["sealgate"].get("detail", {})
+    ]
+    successors = [
+        (index, bytes.fromhex(each.public[signatures.ED25519]))
+        for index, each in found
+        if each.key.name == "checkpoint" and signatures.ED25519 in each.public
+    ]
+    for size, signed in _notes(engine):
+        try:
+            checkpoint.verify(signed, origin=origin, public_key=known[0], earlier=known[1:])
+        except CheckpointInvalid as error:
+            raise LogTampered(
+                f"The checkpoint of {size} entries is by no key of the backup, nor by one that "
+                f"follows from them. {error}"
+            ) from None
+        known += [key for index, key in successors if index < size and key not in known]
+    verify_log(engine, origin=origin, public_key=known[0], earlier=known[1:])
+    return [each for _, each in found]
+
+
+def _notes(engine: sa.Engine) -> Iterable[tuple[int, str]]:
+    table = store.checkpoint
+    query = sa.select(table.c.size, table.c.note).order_by(table.c.size)
+    with store.reading(engine) as connection:
+        return [(row.size, row.note) for row in connection.execute(query)]
+
+
+def _happening(event: Any) -> Happening:
+    detail = event["sealgate"]["detail"]
+    return Happening(
+        Reference.parse(detail["key"]),
+        _STATES[event["api"]["operation"]],
+        event["time"] // 1000,
+        detail.get("public", {}),
+    )
+
+
+def _unlock(share_files: list[Path], recovery_key_file: Path | None) -> Callable[[Envelope], bytes]:
+    if recovery_key_file is not None:
+        text = read_file(recovery_key_file).decode(errors="replace")
+        return with_recovery_key(RecoveryKey.parse(text))
+    if not share_files:
+        raise SettingsInvalid("Give --share-file for each share, or --recovery-key-file.")
+    return with_shares([read_file(path).decode(errors="replace") for path in share_files])
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write a file for its owner alone; one that exists is never overwritten."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        raise FileUnwritable(f"{path} cannot be written: {error.strerror}.") from None
