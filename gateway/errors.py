@@ -60,7 +60,7 @@ class PeriodUnclear(GatewayError):
 class UpstreamFailed(GatewayError):
     """A tier's endpoint gave no whole answer.
 
-    reason: `unreachable`, `overloaded`, `refused`, `garbage`, `other_model`, `stalled`, `cut` or
+    reason: `unreachable`, `overloaded`, `refused`, `rejected`, `garbage`, `other_model`, `stalled`, `cut` or
     `forbidden`. detail: what happened, without a word of the answer.
     """
 

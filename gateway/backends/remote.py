@@ -24,6 +24,8 @@ from gateway.errors import UpstreamFailed
 
 METRICS_LIMIT_BYTES = 4 << 20
 OVERLOADED = frozenset({429, 502, 503, 504})
+# What a server says of the request rather than of itself.
+REJECTED = frozenset({400, 413, 422})
 GOOD = 200
 
 
@@ -216,6 +218,8 @@ def _require_stream(response: aiohttp.ClientResponse) -> None:
     """
     if response.status in OVERLOADED:
         raise UpstreamFailed("overloaded", f"it answered {response.status}")
+    if response.status in REJECTED:
+        raise UpstreamFailed("rejected", f"it answered {response.status}")
     if response.status != GOOD:
         raise UpstreamFailed("refused", f"it answered {response.status}")
     if response.content_type != "text/event-stream":

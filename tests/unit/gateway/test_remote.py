@@ -139,7 +139,7 @@ async def test_each_way_to_fail_has_its_name(case):
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(429, "overloaded"), (503, "overloaded"), (400, "refused"), (401, "refused"),
+    [(429, "overloaded"), (503, "overloaded"), (400, "rejected"), (401, "refused"),
      (307, "refused"), (500, "refused")],
 )  # fmt: skip
 async def test_a_status_is_told_without_its_text(status, reason):
