@@ -4,9 +4,12 @@ Whatever is missing stops the start with its own error; nothing is ever served h
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import secrets
+import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -32,12 +35,16 @@ from gateway.models.chat import ChatTemplate
 from gateway.models.importing import TEMPLATE, TOKENIZER
 from gateway.models.tokenizer import Tokenizer
 from gateway.provenance import Trace, trace
+from gateway.receipts import issue
 from gateway.recorder import Recorder
 from gateway.settings import Settings
 from privacy.broker import BrokerClient
+from sandbox import vocabulary
+from sandbox.launch import SendWeights
 from sandbox.limits import Limits
 from sandbox.pool import Pool
 from sandbox.probe import Wall, probe, require
+from sandbox.vocabulary import Vocabulary
 
 
 @asynccontextmanager
@@ -84,6 +91,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             recorder=recorder,
             answers=Answers(recorder, keys),
             trace=_tracer(engine, catalogue, keys, credentials),
+            receipt=_receipts(engine, keys, settings),
             checks=lambda: _checks(sequencer, catalogue),
         )
 
@@ -123,7 +131,7 @@ async def _served(
     pool = Pool(
         size=settings.workers,
         limits=Limits(),
-        send_weights=lambda destination: keys.send_weights(model_id, destination),
+        send_weights=_sender(model_id, manifest["config"], keys, tokenizer),
     )
     await pool.start()
     stack.push_async_callback(pool.stop)
@@ -145,6 +153,22 @@ async def _served(
     )
 
 
+def _sender(
+    model_id: str, config: Mapping[str, Any], keys: BrokerClient, tokenizer: Tokenizer
+) -> SendWeights:
+    """Return what gives a zygote its weights, from the key broker, and then its vocabulary."""
+    tokens = [tokenizer.token_bytes(token) for token in range(int(config["vocab_size"]))]
+    packed = vocabulary.pack(Vocabulary(tokens, [int(token) for token in config["eos"]]))
+
+    def send(destination: socket.socket) -> None:
+        keys.send_weights(model_id, destination)
+        # A zygote that did not take its weights says so itself.
+        with contextlib.suppress(ConnectionError):
+            destination.sendall(packed)
+
+    return send
+
+
 def _tracer(
     engine: sa.Engine, catalogue: Catalogue, keys: BrokerClient, credentials: Credentials
 ) -> Callable[[str], Trace]:
@@ -159,6 +183,14 @@ def _tracer(
         )
 
     return find
+
+
+def _receipts(engine: sa.Engine, keys: BrokerClient, settings: Settings) -> Callable[[str], str]:
+    def make(request_id: str) -> str:
+        now_s = int(time.time())
+        return issue(request_id, log=engine, keys=keys, origin=settings.origin, now_s=now_s)
+
+    return make
 
 
 async def _note(recorder: Recorder, operation: str, detail: Mapping[str, Any]) -> None:

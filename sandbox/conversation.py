@@ -8,10 +8,18 @@ from typing import Any
 
 from sandbox import seccomp, wire
 from sandbox.descriptors import receive
-from sandbox.errors import CallRefused, DeadlinePassed, SandboxError, WorkerDied
+from sandbox.errors import (
+    CallRefused,
+    DeadlinePassed,
+    GrammarRefused,
+    SandboxError,
+    WorkerDied,
+)
 from sandbox.launch import Worker
 
 _RECEIVE_BYTES = 1 << 16
+# How a worker says that a grammar was the trouble.
+_GRAMMAR = f"failed: {GrammarRefused.__name__}: "
 
 
 async def converse(worker: Worker, job: wire.Job) -> AsyncGenerator[tuple[bytes, bytes], None]:
@@ -103,6 +111,8 @@ def death(
         return DeadlinePassed(
             f"The worker was killed at its deadline of {deadline_s:g} s.", attestation=attestation
         )
+    if told.startswith(_GRAMMAR):
+        return GrammarRefused(told.removeprefix(_GRAMMAR), attestation=attestation)
     return WorkerDied(f"The worker {told}.", attestation=attestation)
 
 

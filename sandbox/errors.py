@@ -31,6 +31,10 @@ class CallRefused(WorkerDied):
     """A worker made a system call outside its list and was killed for it."""
 
 
+class GrammarRefused(WorkerDied):
+    """The grammar that an answer was to follow is none, or is too large."""
+
+
 class DeadlinePassed(SandboxError):
     """A worker was killed at its deadline."""
 

@@ -7,8 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.candidates import candidates
+from sandbox.errors import GrammarRefused
+from sandbox.grammar import Constraint, Grammars
+from sandbox.likelihood import likelihood
 from sandbox.shaping import Shaper
-from sandbox.wire import End, Job
+from sandbox.wire import End, Job, Likelihood
 from watermark.sampler import Sampler
 
 
@@ -28,21 +31,32 @@ class Engine(Protocol):
         ...
 
 
-def generate(engine: Engine, job: Job, *, emit: Callable[[int], None]) -> End:
+def generate(
+    engine: Engine,
+    job: Job,
+    *,
+    emit: Callable[[int], None],
+    tell: Callable[[Likelihood], None] = lambda _: None,
+    grammars: Grammars | None = None,
+) -> End:
     """Answer a job, handing each token to `emit` as it is drawn; end tokens are not emitted.
+
+    tell: hears each token's likelihood before `emit` gets it, if the job asks for it.
 
     Raises:
         FloatingPointError: The model's output is not finite.
+        GrammarRefused: The answer cannot follow the job's grammar.
     """
     decoding = engine.start(len(job.prompt) + job.max_tokens)
     sampler = Sampler(job.mark_key, job.trace_id, job.seed)
     context = _last_two(job.prompt)
     logits = decoding.feed(job.prompt)
     shaper = Shaper(job.shaping, job.prompt, vocabulary=logits.size)
+    constraint = _constraint(grammars, job)
     reason: Literal["stop", "length"] = "length"
     for drawn in range(job.max_tokens):
         ids, probs = candidates(
-            shaper.shape(logits),
+            constraint.mask(shaper.shape(logits)) if constraint else shaper.shape(logits),
             temperature=job.temperature,
             top_k=job.top_k,
             top_p=job.top_p,
@@ -52,7 +66,11 @@ def generate(engine: Engine, job: Job, *, emit: Callable[[int], None]) -> End:
         if token in job.eos:
             reason = "stop"
             break
+        if job.likely is not None:
+            tell(likelihood(logits, token, top=job.likely))
         emit(token)
+        if constraint:
+            constraint.note(token)
         shaper.note(token)
         context = (context[1], token)
         if drawn + 1 < job.max_tokens:
@@ -66,6 +84,14 @@ def generate(engine: Engine, job: Job, *, emit: Callable[[int], None]) -> End:
             "log_evidence": float(evidence.log_evidence),
         },
     )
+
+
+def _constraint(grammars: Grammars | None, job: Job) -> Constraint | None:
+    if not job.grammar:
+        return None
+    if grammars is None:
+        raise GrammarRefused("The model's vocabulary is not known here.")
+    return grammars.constraint(job.grammar)
 
 
 def _last_two(prompt: Sequence[int]) -> tuple[int, int]:

@@ -38,9 +38,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Tokens of the answer, in order."""
+    """Tokens of the answer, in order. likelihoods: one for each token, if the job asked."""
 
     tokens: tuple[int, ...]
+    likelihoods: tuple[wire.Likelihood, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,7 @@ class Pool:
         end: wire.End | None = None
         told = "ended before its answer"
         left = job.max_tokens
+        likely: list[wire.Likelihood] = []
         try:
             yield Started(worker.attestation)
             async with aclosing(conversation.converse(worker, job)) as frames:
@@ -143,6 +145,9 @@ class Pool:
                     if kind == wire.END:
                         end = wire.decode_end(payload)
                         break
+                    if kind == wire.LIKELY and job.likely is not None and len(likely) < left:
+                        likely.append(wire.decode_likelihood(payload))
+                        continue
                     if kind != wire.TOKENS:
                         told = conversation.told(kind, payload)
                         break
@@ -151,7 +156,8 @@ class Pool:
                     if left < 0:
                         told = f"sent more than the {job.max_tokens} tokens it was asked for"
                         break
-                    yield TokenBatch(tokens)
+                    yield TokenBatch(tokens, tuple(likely))
+                    likely.clear()
         except FrameInvalid as error:
             told = f"broke the protocol: {error}"
         finally:

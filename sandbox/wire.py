@@ -16,8 +16,11 @@ VERSION = 1
 LEAST_BYTES = 2
 MOST_BYTES = 1 << 20
 HEADER_BYTES = 4
+# OpenAI's bound on `top_logprobs`.
+MOST_LIKELY = 20
 
 NOTICES, READY, JOB, TOKENS, END, FAILED = b"N", b"R", b"J", b"T", b"E", b"F"
+LIKELY = b"P"
 LOADED, SPAWN, WORKER, EXITED = b"L", b"S", b"W", b"X"
 
 _T = TypeVar("_T")
@@ -46,7 +49,9 @@ class Job:
     """One answer to generate.
 
     prompt: token ids. top_p: in (0, 1]. top_k: candidates kept, at least 1. eos: token ids that
-    end the answer. mark_key: 32 bytes. trace_id: 32 bits, unsigned. seed: 32 bytes.
+    end the answer. mark_key: 32 bytes. trace_id: 32 bits, unsigned. seed: 32 bytes. grammar: what
+    the answer must follow, in llguidance's JSON form, empty for anything. likely: how many of the
+    most likely tokens are told with each token, None for no likelihoods at all.
     """
 
     prompt: list[int] = field(repr=False)
@@ -59,6 +64,20 @@ class Job:
     trace_id: int = field(repr=False)
     seed: bytes = field(repr=False)
     shaping: Shaping = field(default_factory=Shaping)
+    grammar: str = field(default="", repr=False)
+    likely: Annotated[int, msgspec.Meta(ge=0, le=MOST_LIKELY)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely the model itself held a token, before anything bent its prediction.
+
+    logprob: natural logarithm. top: the most likely tokens with theirs, most likely first.
+    """
+
+    token: int
+    logprob: float
+    top: list[tuple[int, float]]
 
 
 class Evidence(TypedDict):
@@ -98,6 +117,7 @@ class Exited:
 encode = msgspec.msgpack.Encoder().encode
 _job = msgspec.msgpack.Decoder(Job)
 _end = msgspec.msgpack.Decoder(End)
+_likelihood = msgspec.msgpack.Decoder(Likelihood)
 _spawned = msgspec.msgpack.Decoder(Spawned)
 _exited = msgspec.msgpack.Decoder(Exited)
 
@@ -162,6 +182,11 @@ def decode_job(payload: bytes) -> Job:
 def decode_end(payload: bytes) -> End:
     """Decode an end; raises FrameInvalid if it is not one."""
     return _decoded(_end, payload)
+
+
+def decode_likelihood(payload: bytes) -> Likelihood:
+    """Decode a likelihood; raises FrameInvalid if it is not one."""
+    return _decoded(_likelihood, payload)
 
 
 def decode_spawned(payload: bytes) -> Spawned:

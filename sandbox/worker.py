@@ -6,25 +6,28 @@ from typing import NoReturn
 from sandbox import lockdown, wire
 from sandbox.errors import FrameInvalid, SandboxError
 from sandbox.generate import Engine, generate
+from sandbox.grammar import Grammars
 from sandbox.lockdown import SOCKET, Walls
 
 DONE, FAILED = 0, 70
 
 
-def serve_once(engine: Engine, walls: Walls, *, socket: int) -> NoReturn:
+def serve_once(
+    engine: Engine, walls: Walls, *, socket: int, grammars: Grammars | None = None
+) -> NoReturn:
     """Lock down, say READY, answer one job and exit. `os._exit`: nothing of the zygote's runs."""
     code = FAILED
     try:
         lockdown.lock_worker(walls, connection=socket)
         _write(wire.frame(wire.READY))
-        _answer(engine)
+        _answer(engine, grammars)
         code = DONE
     except BaseException as error:  # noqa: BLE001 - the process's edge: whatever it was, it ends
         _report(error)
     os._exit(code)
 
 
-def _answer(engine: Engine) -> None:
+def _answer(engine: Engine, grammars: Grammars | None) -> None:
     kind, payload = _read()
     if kind != wire.JOB:
         raise FrameInvalid("A worker takes a job and nothing else.")
@@ -32,7 +35,11 @@ def _answer(engine: Engine) -> None:
     def emit(token: int) -> None:
         _write(wire.frame(wire.TOKENS, wire.pack_tokens([token])))
 
-    end = generate(engine, wire.decode_job(payload), emit=emit)
+    def tell(likelihood: wire.Likelihood) -> None:
+        _write(wire.frame(wire.LIKELY, wire.encode(likelihood)))
+
+    job = wire.decode_job(payload)
+    end = generate(engine, job, emit=emit, tell=tell, grammars=grammars)
     _write(wire.frame(wire.END, wire.encode(end)))
 
 

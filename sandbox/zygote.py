@@ -16,14 +16,26 @@ from typing import Any
 
 import msgspec
 
-from sandbox import capabilities, landlock, limits, lockdown, namespaces, seccomp, weights, wire
+from sandbox import (
+    capabilities,
+    landlock,
+    limits,
+    lockdown,
+    namespaces,
+    seccomp,
+    vocabulary,
+    weights,
+    wire,
+)
 from sandbox.confinement import forbid_dumps
 from sandbox.descriptors import keep_only
 from sandbox.errors import SandboxError
 from sandbox.generate import Engine, generate
+from sandbox.grammar import Grammars
 from sandbox.limits import Limits
 from sandbox.lockdown import Walls
 from sandbox.namespaces import Child
+from sandbox.vocabulary import Vocabulary
 from sandbox.worker import serve_once
 
 WARM_UP_TOKENS = 16
@@ -46,23 +58,27 @@ def main(load: Callable[[socket.socket], Engine] = weights.receive) -> None:
     # control socket's closing is what ends us.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        engine = _warm(_loaded(arguments.weights, load))
+        engine, words = _loaded(arguments.weights, load)
+        grammars = Grammars(words) if words else None
+        _warm(engine, grammars)
         walls, lifeline = _prepare_walls(arguments.limits, control)
         lockdown.lock_zygote(uid=arguments.uid, gid=arguments.gid)
         control.send(wire.LOADED + wire.encode(_attestation(walls, arguments.limits)))
     except (SandboxError, OSError) as error:
         control.send(wire.FAILED + f"{error}".encode()[:1000])
         return
-    _Nursery(engine, walls, control, lifeline).run()
+    _Nursery(engine, grammars, walls, control, lifeline).run()
 
 
-def _loaded(descriptor: int, load: Callable[[socket.socket], Engine]) -> Engine:
+def _loaded(
+    descriptor: int, load: Callable[[socket.socket], Engine]
+) -> tuple[Engine, Vocabulary | None]:
     forbid_dumps()
     with socket.socket(fileno=descriptor) as connection:
-        return load(connection)
+        return load(connection), vocabulary.receive(connection)
 
 
-def _warm(engine: Engine) -> Engine:
+def _warm(engine: Engine, grammars: Grammars | None) -> None:
     """Run once everything that a request will run.
 
     What a library would open or allocate on first use it must open now: a worker cannot.
@@ -77,6 +93,7 @@ def _warm(engine: Engine) -> Engine:
         mark_key=bytes(32),
         trace_id=0,
         seed=bytes(32),
+        likely=wire.MOST_LIKELY,
         shaping=wire.Shaping(
             min_p=0.01,
             repetition_penalty=1.1,
@@ -85,13 +102,17 @@ def _warm(engine: Engine) -> Engine:
             logit_bias={0: 1.0},
         ),
     )
-    end = generate(engine, wire.decode_job(wire.encode(job)), emit=lambda _: None)
+    decoded = wire.decode_job(wire.encode(job))
+    told: list[wire.Likelihood] = []
+    end = generate(engine, decoded, emit=lambda _: None, tell=told.append)
+    wire.frame(wire.LIKELY, wire.encode(told[0]))
     wire.frame(wire.END, wire.encode(end))
+    if grammars is not None:
+        grammars.warm()
     gc.collect()
     # Nothing that lives now is ever looked at again by a worker's collector: its pages stay shared.
     gc.freeze()
     gc.disable()
-    return engine
 
 
 def _prepare_walls(bounds: Limits, control: socket.socket) -> tuple[Walls, int]:
@@ -128,8 +149,16 @@ def _attestation(walls: Walls, bounds: Limits) -> Mapping[str, Any]:
 class _Nursery:
     """Makes workers on command and reports each one's end."""
 
-    def __init__(self, engine: Engine, walls: Walls, control: socket.socket, lifeline: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        grammars: Grammars | None,
+        walls: Walls,
+        control: socket.socket,
+        lifeline: int,
+    ) -> None:
         self._engine = engine
+        self._grammars = grammars
         self._walls = walls
         self._control = control
         # Held open, never written: its closing, by our death, is what workers look for.
@@ -161,7 +190,7 @@ class _Nursery:
             self._control.send(wire.FAILED + f"{error}".encode()[:1000])
             return
         if child is None:
-            serve_once(self._engine, self._walls, socket=theirs.detach())
+            serve_once(self._engine, self._walls, socket=theirs.detach(), grammars=self._grammars)
         self._children[child.pidfd] = child
         self._poll.register(child.pidfd, select.POLLIN)
         message = wire.WORKER + wire.encode(wire.Spawned(child.pid))
