@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     verifications_per_minute: int = Field(
         default=30, ge=1, description="Texts that one credential may have traced in a minute."
     )
+    tiers_file: Path | None = Field(
+        default=None, description="TOML file of remote tiers and of routing between them."
+    )
     acknowledgement_s: float = Field(
         default=0.25, gt=0, description="Longest wait for the log before 503, in seconds."
     )

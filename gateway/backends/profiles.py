@@ -28,7 +28,8 @@ class Profile:
     health: path that answers 200 while it serves. metrics: path of its Prometheus page, or None.
     salted: whether it keeps cached prefixes apart by `cache_salt`. unshared: fields that keep one
     tenant's prefixes from another's timing where there is no salt.
-    top_k: whether it takes `top_k`. paths: all that is ever requested.
+    top_k: whether it takes `top_k`. isolates_itself: whether it shares no prefix to begin with.
+    paths: all that is ever requested.
     """
 
     name: str
@@ -38,6 +39,12 @@ class Profile:
     salted: bool = False
     unshared: Mapping[str, Any] = field(default_factory=dict)
     top_k: bool = True
+    isolates_itself: bool = False
+
+    @property
+    def isolates(self) -> bool:
+        """Whether one tenant's prompts cannot speed up, and so betray themselves to, another's."""
+        return self.salted or bool(self.unshared) or self.isolates_itself
 
     @property
     def paths(self) -> frozenset[str]:
@@ -70,7 +77,8 @@ LLAMA_CPP = Profile(
 )
 # It takes neither a salt nor a way to do without its cache: one tenant per endpoint.
 OLLAMA = Profile("ollama", health="/api/version", top_k=False)
-SEALGATE = Profile("sealgate", health="/readyz")
+# Each of its answers has a process and a cache of its own.
+SEALGATE = Profile("sealgate", health="/readyz", isolates_itself=True)
 
 PROFILES: Mapping[str, Profile] = {
     profile.name: profile for profile in (VLLM, SGLANG, LLAMA_CPP, OLLAMA, SEALGATE)

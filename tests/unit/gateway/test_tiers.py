@@ -1,0 +1,95 @@
+"""What the tiers' file does not allow is not allowed, and a wrong one is refused by its entry."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import SettingsInvalid
+from gateway.router import Thresholds
+from gateway.tiers import CLASSES, Tiers, load
+
+EXAMPLE = Path(__file__).parents[3] / "deploy" / "tiers.example.toml"
+REMOTE = """
+[[remote]]
+name = "edge-1"
+tier = "edge"
+profile = "vllm"
+origin = "http://127.0.0.1:9"
+model = "m"
+serves = "m"
+boundary = "site"
+classes = ["public"]
+context_length = 4096
+"""
+
+
+def written(tmp_path, text):
+    path = tmp_path / "tiers.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_example_loads_and_shows_the_defaults():
+    tiers = load(EXAMPLE)
+    assert tiers.routing.thresholds == Tiers().routing.thresholds == Thresholds()
+    assert tiers.local == Tiers().local
+    edge, cloud = tiers.remote
+    assert edge.place().classes == {"public", "internal", "phi"}
+    assert cloud.remote().profile.name == "vllm"
+    assert cloud.certificates.authority.name == "ca.pem"
+
+
+def test_without_a_file_local_models_are_all_there_is(tmp_path):
+    tiers = load(None)
+    place = tiers.local_place("m", context_length=100, output_limit=50, slots=2)
+    assert (place.name, place.tier, place.boundary) == ("local/m", "mobile", "local")
+    assert place.classes == set(CLASSES)
+    assert tiers.orphans() == ()
+
+
+def test_a_single_model_can_be_another_tier(tmp_path):
+    tiers = load(written(tmp_path, '[local.models]\nlarge = "edge"\n'))
+    places = [
+        tiers.local_place(m, context_length=9, output_limit=9, slots=1) for m in ("a", "large")
+    ]
+    assert [place.tier for place in places] == ["mobile", "edge"]
+
+
+def test_a_class_without_a_tier_is_told(tmp_path):
+    tiers = load(written(tmp_path, '[local]\nclasses = ["internal"]\n' + REMOTE))
+    assert tiers.orphans() == ("phi", "unclassified")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('tier = "edge"', 'tier = "fog"'), "fog"),
+        (('"public"', '"secret"'), "secret"),
+        (('classes = ["public"]', "classes = []"), "classes"),
+        (('classes = ["public"]', ""), "classes"),
+        (('model = "m"', 'model = "m"\ncache_salt = "x"'), "cache_salt"),
+        (("http://127.0.0.1:9", "http://10.0.0.9:80"), "mutual TLS"),
+        (("http://127.0.0.1:9", "https://10.0.0.9"), "certificate"),
+        (('profile = "vllm"', 'profile = "ollama"'), "one tenant"),
+        (('serves = "m"', 'serves = "auto"'), "cannot be called"),
+        (('boundary = "site"', ""), "boundary"),
+        (("context_length = 4096", "context_length = 0"), "context_length"),
+        ((REMOTE, REMOTE * 2), "two remotes"),
+        ((REMOTE, "[routing]\nedge_from = 70\n"), "above"),
+        ((REMOTE, "not toml ="), "tiers.toml"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_its_entry(change, message, tmp_path):
+    with pytest.raises(SettingsInvalid, match=message):
+        load(written(tmp_path, REMOTE.replace(*change)))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SettingsInvalid, match="cannot be read"):
+        load(tmp_path / "none.toml")
+
+
+def test_a_server_that_shares_prompts_may_serve_one_tenant(tmp_path):
+    text = REMOTE.replace('"vllm"', '"ollama"') + 'tenants = ["clinic"]\n'
+    (remote,) = load(written(tmp_path, text)).remote
+    assert remote.place().tenants == {"clinic"}
