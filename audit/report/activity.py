@@ -1,7 +1,7 @@
 """Requests and their latency, access and denials, authentication."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Any
 
 from reportlab.platypus import Flowable, KeepTogether
@@ -82,6 +82,7 @@ def authentication(dossier: Dossier) -> list[Flowable]:
     changes = dossier.rows("credential_changes")
     return [
         *heading("Authentication"),
+        *_failures(dossier),
         table(["Authentication in the period", "Events"], checked, [80, 20], numbers=[1]),
         table(
             ["Means of authentication", "Requests and queries"],
@@ -99,11 +100,30 @@ def authentication(dossier: Dossier) -> list[Flowable]:
     ]
 
 
+def _failures(dossier: Dossier) -> list[Flowable]:
+    rows = {each["day"]: each for each in dossier.rows("authentication_daily")}
+    if not rows:
+        return [look.text("No attempt to authenticate failed in the period.")]
+    days = dossier.days()
+    series = [
+        Series("no valid credential", look.FAILED, _counts(days, rows, "rejected")),
+        Series("outside the role", look.DENIED, _counts(days, rows, "forbidden")),
+    ]
+    return [
+        KeepTogether(
+            [
+                draw_daily(days, series, unit="attempts"),
+                look.text("Attempts that were turned away, by day.", "caption"),
+            ]
+        )
+    ]
+
+
 def _volume(dossier: Dossier) -> list[Flowable]:
     rows = {each["day"]: each for each in dossier.rows("daily_volume")}
     if not rows:
         return [look.text("No request was answered, denied or broken off in the period.")]
-    days = _days(dossier.period.start, dossier.period.end)
+    days = dossier.days()
     series = [
         Series("answered", look.ANSWERED, _counts(days, rows, "answered")),
         Series("denied", look.DENIED, _counts(days, rows, "denied")),
@@ -183,13 +203,6 @@ def _person(row: dict[str, Any]) -> list[object]:
         row["queries"],
         row["denials"],
     ]
-
-
-def _days(start: datetime, end: datetime) -> list[date]:
-    """Return every day, in UTC, that the period touches."""
-    first = start.astimezone(UTC).date()
-    last = (end.astimezone(UTC) - timedelta(microseconds=1)).date()
-    return [first + timedelta(days=each) for each in range((last - first).days + 1)]
 
 
 def _counts(days: Sequence[date], rows: dict[str, dict[str, Any]], column: str) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from audit.report.charts import Series, draw_shares
 from audit.report.dossier import Dossier
 from audit.report.layout import heading, table
 
+MOST_KEYS = 10
 MARKS = {
     "traceable": (look.TRACEABLE, "long enough to lead back to its request alone"),
     "weak": (look.DENIED, "marked, but too short or too predictable to be sure"),
@@ -82,13 +83,16 @@ def watermark(dossier: Dossier) -> list[Flowable]:
             "translation or excerpt weakens a mark; this counts answers as they left."
         ),
         KeepTogether(
-            [draw_shares(bars, across="answers"), look.text("Answers by their mark.", "caption")]
-        ),
-        table(
-            ["Mark", "Answers", "Tokens", "What it means"],
-            [_mark(mark, rows.get(mark, {})) for mark in shown],
-            [16, 12, 12, 60],
-            numbers=[1, 2],
+            [
+                draw_shares(bars, across="answers"),
+                look.text("Answers by their mark.", "caption"),
+                table(
+                    ["Mark", "Answers", "Tokens", "What it means"],
+                    [_mark(mark, rows.get(mark, {})) for mark in shown],
+                    [16, 12, 12, 60],
+                    numbers=[1, 2],
+                ),
+            ]
         ),
     ]
 
@@ -114,6 +118,7 @@ def _keyring(dossier: Dossier) -> list[Flowable]:
         return [look.text("The keyring's state was not given to this report.")]
     return [
         look.text("The keyring as the gateway described it when the report was made."),
+        *_ages(dossier),
         table(
             ["Key", "Created", "Age (days)", "Epoch", "State"],
             [
@@ -125,6 +130,28 @@ def _keyring(dossier: Dossier) -> list[Flowable]:
             numbers=[2, 3],
         ),
     ]  # fmt: skip
+
+
+def _ages(dossier: Dossier) -> list[Flowable]:
+    """Draw the oldest keys that are in use; one that was replaced has no age that matters."""
+    ages = [(_days_since(each.created, dossier.generated), each.name)
+            for each in dossier.facts.keys if each.state in (None, "active")]  # fmt: skip
+    known = sorted(((age, name) for age, name in ages if age is not None), reverse=True)
+    # Keys of one day are one bar's breadth: a chart of them would show nothing.
+    if not known or not known[0][0]:
+        return []
+    bars = [
+        Series(look.shortened(name, 24), look.ANSWERED, (max(0, age),))
+        for age, name in known[:MOST_KEYS]
+    ]
+    return [
+        KeepTogether(
+            [
+                draw_shares(bars, across="days since the key was made"),
+                look.text(f"Age of the active keys, the {MOST_KEYS} oldest at most.", "caption"),
+            ]
+        )
+    ]
 
 
 def _sealed_now(dossier: Dossier) -> list[Flowable]:
@@ -194,14 +221,18 @@ def _value(row: dict[str, Any]) -> str:
 
 
 def _age(created: str | None, now: datetime) -> str:
+    days = _days_since(created, now)
+    return "not given" if days is None else f"{days:,}"
+
+
+def _days_since(created: str | None, now: datetime) -> int | None:
     """Return whole days since a time in RFC 3339, if it is one."""
     try:
         moment = datetime.fromisoformat(created or "")
     except ValueError:
-        return "not given"
+        return None
     # A date alone means its first moment in UTC.
-    since = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return f"{(now - since).days:,}"
+    return (now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))).days
 
 
 def _given(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from audit.controls.catalogue import Catalogue
@@ -44,6 +44,12 @@ class Dossier:
     def row(self, name: str) -> dict[str, Any]:
         """Return the only row of a figure."""
         return self.rows(name)[0]
+
+    def days(self) -> list[date]:
+        """Return every day, in UTC, that the period touches."""
+        first = self.period.start.astimezone(UTC).date()
+        last = (self.period.end.astimezone(UTC) - timedelta(microseconds=1)).date()
+        return [first + timedelta(days=each) for each in range((last - first).days + 1)]
 
     def summary(self) -> dict[str, Any]:
         """Return what the PDF says as JSON; docs/formats/report-v1.md describes it."""

@@ -2,6 +2,7 @@
 
 from reportlab.platypus import Flowable, KeepTogether
 
+from audit.report import oversight
 from audit.report import typography as look
 from audit.report.dossier import Dossier
 from audit.report.layout import heading, table
@@ -9,6 +10,23 @@ from audit.report.layout import heading, table
 ANCHORED = "anchored: the checkpoint is held in another trust domain as well"
 UNANCHORED = (
     "unanchored: whoever holds both the log and its signing key could rewrite all of it unnoticed"
+)
+
+SIGNATURE = (
+    "This file is signed with the gateway's report key (PAdES B-B). Attached to it is what it says "
+    "as JSON, once in the gateway's own form and once as OSCAL assessment results. To check it:"
+)
+CHECKS = (
+    "Obtain the report key's certificate from the gateway's operator, and not from this file.",
+    (
+        "sealgate report verify FILE --certificate PEM checks the signature, that it covers every "
+        "byte, and that pages and attachments belong together. A reader of PDF checks less: it "
+        "may accept what was added later."
+    ),
+    (
+        "sealgate report verify FILE beside the log makes every figure and every page again and "
+        "compares them with this file."
+    ),
 )
 
 
@@ -49,20 +67,25 @@ def log_integrity(dossier: Dossier) -> list[Flowable]:
         KeepTogether(
             table(["Order of the period's entries", "Entries"], order, [80, 20], numbers=[1])
         ),
+        look.text("Anchors and acknowledgement", "subheading"),
+        *oversight.anchors(dossier),
+        *oversight.acknowledgement(dossier),
     ]
 
 
 def checkpoint(dossier: Dossier) -> list[Flowable]:
-    """Print the signed note whose root covers every figure."""
+    """Print the signed note whose root covers every figure, and how this file is signed."""
     note = dossier.log.checkpoint_note
     return [
-        *heading("Checkpoint"),
+        *heading("Checkpoint and signature"),
         look.text(
             "The signed note (C2SP tlog-checkpoint) of the tree that this report was made from. "
             f"Compare it with a copy obtained elsewhere. This log is "
             f"{'anchored' if dossier.log.anchored else 'unanchored'}."
         ),
         look.lines(note) if note.strip() else look.text("No checkpoint was given."),
+        look.text(SIGNATURE),
+        *[look.bullet(each, mark=f"{at}.") for at, each in enumerate(CHECKS, 1)],
     ]
 
 

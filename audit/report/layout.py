@@ -139,6 +139,15 @@ def contents() -> TableOfContents:
     """Return the list of headings with their pages."""
     table = TableOfContents()
     table.levelStyles = [look.STYLES["contents"]]
+    # All of it must fit the title page, or every page moves once its length is known.
+    table.tableStyle = TableStyle(
+        [
+            ("LEFTPADDING", (0, 0), (-1, -1), 0),
+            ("RIGHTPADDING", (0, 0), (-1, -1), 0),
+            ("TOPPADDING", (0, 0), (-1, -1), 0.6),
+            ("BOTTOMPADDING", (0, 0), (-1, -1), 0.6),
+        ]
+    )
     return table
 
 

@@ -9,6 +9,12 @@ from audit.report import typography as look
 from audit.report.dossier import Dossier
 from audit.report.layout import Chip, heading, table
 
+MARKS = {"required": "R", "addressable": "A", "standard": "S"}
+LEGEND = "R: required. A: addressable. S: a standard without specifications, which is mandatory. "
+FIGURES = (
+    "The figures behind each sentence are named in the summary's JSON and listed under Method."
+)
+
 
 def control_matrix(dossier: Dossier) -> list[Flowable]:
     """Print every control under its standard, with its verdict and the reason for it."""
@@ -24,11 +30,7 @@ def control_matrix(dossier: Dossier) -> list[Flowable]:
         rows.append([each.control.id, _title(each), Chip(each.verdict), _reason(each)])
     return [
         *heading("Control matrix"),
-        look.text(
-            "R: required. A: addressable. S: a standard without specifications, which is "
-            "mandatory. The figures behind each sentence are named in the summary's JSON and "
-            "listed under Method."
-        ),
+        look.text(f"{_legend(dossier)}{FIGURES}"),
         table(["Paragraph", "Title", "Verdict", "Why"], rows, [19, 24, 15.5, 41.5],
               headings=headings),
     ]  # fmt: skip
@@ -58,9 +60,14 @@ def not_evidenced(dossier: Dossier) -> list[Flowable]:
     ]
 
 
+def _legend(dossier: Dossier) -> str:
+    used = {each.control.designation for each in dossier.assessments}
+    return LEGEND if {"required", "addressable"} <= used else ""
+
+
 def _title(assessment: Assessment) -> str:
-    mark = {"required": "R", "addressable": "A"}.get(assessment.control.designation, "S")
-    return f"{assessment.control.title} ({mark})"
+    mark = MARKS.get(assessment.control.designation)
+    return f"{assessment.control.title} ({mark})" if mark else assessment.control.title
 
 
 def _reason(assessment: Assessment) -> str:

@@ -27,9 +27,10 @@ def title_page(dossier: Dossier) -> list[Flowable]:
         ("Root", look.text(log.root_hex or "none", "cell-code")),
         ("Verified", _verified(dossier)),
         ("Anchor", "anchored" if log.anchored else "unanchored"),
+        ("Signature", "in this file; check it before you rely on a page (last section)"),
     ]
     return [
-        Spacer(1, 40),
+        Spacer(1, 16),
         look.text(catalogue.title, "title"),
         look.text(
             f"Evidence report, {stamp(dossier.period.start)[:10]} up to "

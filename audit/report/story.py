@@ -2,7 +2,17 @@
 
 from reportlab.platypus import Flowable
 
-from audit.report import activity, custody, integrity, matrix, method, opening
+from audit.report import (
+    activity,
+    appendix,
+    custody,
+    handling,
+    integrity,
+    matrix,
+    method,
+    opening,
+    oversight,
+)
 from audit.report.dossier import Dossier
 
 SECTIONS = (
@@ -14,12 +24,17 @@ SECTIONS = (
     activity.requests,
     activity.access,
     activity.authentication,
+    handling.personal_data,
     custody.models,
     custody.sandbox,
     custody.watermark,
+    handling.budgets,
     custody.keys,
+    oversight.incidents,
+    handling.disclosures,
     matrix.not_evidenced,
     method.method,
+    appendix.appendix,
     integrity.checkpoint,
 )
 

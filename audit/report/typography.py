@@ -93,7 +93,7 @@ STYLES: dict[str, ParagraphStyle] = {
                        bulletFontSize=8.8, spaceAfter=3),
         ParagraphStyle("caption", parent=_BODY, fontSize=7.4, leading=10, textColor=MUTED,
                        spaceBefore=2, spaceAfter=10),
-        ParagraphStyle("title", parent=_BODY, fontName=BOLD, fontSize=27, leading=33,
+        ParagraphStyle("title", parent=_BODY, fontName=BOLD, fontSize=24, leading=30,
                        textColor=ACCENT, spaceAfter=6),
         ParagraphStyle("subtitle", parent=_BODY, fontSize=13, leading=18, textColor=MUTED,
                        spaceAfter=22),
@@ -101,7 +101,7 @@ STYLES: dict[str, ParagraphStyle] = {
                        textColor=ACCENT, spaceBefore=16, spaceAfter=6, keepWithNext=1),
         ParagraphStyle("subheading", parent=_BODY, fontName=BOLD, fontSize=10, leading=14,
                        spaceBefore=8, spaceAfter=3, keepWithNext=1),
-        ParagraphStyle("contents", parent=_BODY, fontSize=9, leading=15, spaceAfter=0),
+        ParagraphStyle("contents", parent=_BODY, fontSize=8.8, leading=13.2, spaceAfter=0),
     )
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ import pypdf
 import pytest
 import rfc8785
 
-from audit.controls.catalogue import load
+from audit.controls.catalogue import FRAMEWORKS, load
 from audit.controls.errors import FrameworkUnknown
 from audit.controls.records import GIVEN, STATEMENTS
 from audit.controls.scope import Period
@@ -53,10 +53,119 @@ def test_every_page_has_its_number_and_the_total(report, good_log):
 
 def test_every_bookmark_leads_to_the_page_of_its_heading(report, good_log):
     reader = pypdf.PdfReader(io.BytesIO(report(good_log).pdf))
-    assert len(reader.outline) == 14
+    assert len(reader.outline) == 19
     for each in reader.outline:
         page = reader.pages[reader.get_destination_page_number(each)]
         assert each.title in page.extract_text()
+
+
+def test_contents_fit_the_title_page(report, good_log):
+    for framework in FRAMEWORKS:
+        pages = _pages(report(good_log, framework=framework).pdf)
+        assert "Checkpoint and signature" in pages[0]
+        assert "Scope, period and limits" in pages[1]
+
+
+def test_document_is_dated_when_it_was_made(report, good_log):
+    reader = pypdf.PdfReader(io.BytesIO(report(good_log).pdf))
+    assert reader.metadata.creation_date == datetime(2026, 12, 2, tzinfo=UTC)
+
+
+def test_appendix_lists_every_entry_of_the_period_once(report, good_log):
+    pages = _pages(report(good_log).pdf)
+    listed = next(page for page in pages if "Appendix: entries" in page and "Phase" in page)
+    lines = re.findall(r"(?m)^(\d+) 2026-11-01 ", listed)
+    assert lines == [str(index) for index, _ in good_log.events]
+    assert "192.0.2.7" not in listed
+    assert "officer desk" not in listed
+
+
+@pytest.mark.slow
+def test_appendix_stops_at_its_limit_and_says_so(report, empty_log):
+    for _ in range(10_020):
+        empty_log.at -= timedelta(milliseconds=990)
+        empty_log.denied()
+    made = report(empty_log, fresh=True)
+    assert len(made.summary["figures"]["entries_listed"]["data"]) == 10_000
+    assert "first 10,000 entries; 20 more are in the log alone" in _text(made.pdf)
+
+
+def _stated(log):
+    client = {"uid": "cred_01", "name": "triage", "type": "client"}
+    intent = log.intent(client)
+    intent["sealgate"].update(
+        purpose="treatment",
+        data_class="phi",
+        pseudonym="p-secret",
+        detections={"detector": "rules-1", "recall_milli": 973, "counts": {"surname": 2}},
+    )
+    outcome = log.outcome(intent)["sealgate"]
+    outcome.update(tier="remote", recipient="Example Laboratory", acknowledgement_ms=3)
+    log.system("budget.spent", budget="cohort", epsilon_micro=250_000, limit_micro=1_000_000)
+    log.system("log.anchored", kind="witness", size=9, lag_ms=1_250)
+    log.system("incident.opened", incident="inc_1", severity="high")
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "treatment",
+        "phi",
+        "97.3 %",
+        "surname",
+        "Example Laboratory",
+        "cohort",
+        "0.250",
+        "1.000",
+        "witness",
+        "1,250",
+        "incident.opened",
+        "inc_1",
+        "Acknowledgement of 1 entries by the log: median 3 ms",
+    ],
+)
+def test_what_entries_state_is_printed(report, good_log, printed):
+    _stated(good_log)
+    assert printed in _text(report(good_log).pdf)
+
+
+def test_pseudonym_is_in_no_report(report, good_log):
+    _stated(good_log)
+    made = report(good_log)
+    assert "p-secret" not in _text(made.pdf) + json.dumps(made.summary)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "No request records what a detector",
+        "No expense of a privacy budget",
+        "No disclosure is recorded",
+        "no step is recorded",
+        "No anchoring of a checkpoint",
+        "do not say how long the log took",
+    ],
+)
+def test_what_nobody_stated_is_said_to_be_unstated(report, good_log, told):
+    assert told in " ".join(_text(report(good_log).pdf).split())
+
+
+def test_age_of_keys_is_printed_and_drawn(report, good_log):
+    keys = [
+        {"name": "audit-hmac@1", "created": "2026-11-02", "state": "active"},
+        {"name": "watermark@1", "created": "2026-10-02", "state": "decrypt-only"},
+    ]
+    text = _text(report(good_log, system={"keys": keys}).pdf)
+    assert "Age of the active keys" in text
+    assert re.search(r"audit-hmac@1\s+2026-11-02\s+30", text)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_every_framework_prints_every_paragraph_and_its_limits(report, good_log, framework):
+    text = _squeezed(_text(report(good_log, framework=framework).pdf))
+    catalogue = load(framework)
+    for each in (*[control.id for control in catalogue.controls], *catalogue.limits):
+        assert _squeezed(each) in text
 
 
 def test_same_arguments_give_the_same_bytes(report, good_log):

@@ -1,0 +1,116 @@
+"""Who watches the watcher: incidents, how fast the log acknowledges, and its anchors."""
+
+from typing import Any
+
+from reportlab.platypus import Flowable, KeepTogether
+
+from audit.report import typography as look
+from audit.report.charts import Series, draw_histogram
+from audit.report.dossier import Dossier
+from audit.report.layout import heading, table
+
+LISTED = 50
+ACKNOWLEDGED_LABELS = {
+    0: "< 1",
+    1: "1-2",
+    2: "2-5",
+    5: "5-10",
+    10: "10-25",
+    25: "25-100",
+    100: "100-250",
+    250: ">= 250",
+}
+
+
+def incidents(dossier: Dossier) -> list[Flowable]:
+    """Print what could be an incident, and what was recorded of handling one."""
+    rows = dossier.rows("incident_events")
+    signs = _signs(dossier)
+    return [
+        *heading("Incidents"),
+        look.text(
+            "Signs in the records that somebody should look at. None of them is an incident by "
+            "itself; whether one was is for the organisation to find and record."
+        ),
+        table(["Sign", "Number"], signs, [80, 20], numbers=[1]),
+        look.text("Steps on record", "subheading"),
+        table(
+            ["Day", "Entry", "Step", "Incident", "Severity"],
+            [_step(each) for each in rows] or [["no step is recorded", "", "", "", ""]],
+            [15, 12, 27, 30, 16],
+            numbers=[1],
+        ),
+        *([look.text(f"The first {LISTED} are listed.")] if len(rows) == LISTED else []),
+    ]
+
+
+def acknowledgement(dossier: Dossier) -> list[Flowable]:
+    """Print how long the log took to acknowledge entries, where entries say."""
+    rows = {each["from_ms"]: each["entries"] for each in dossier.rows("acknowledgement")}
+    if not rows:
+        return [look.text("The entries do not say how long the log took to acknowledge them.")]
+    summary = dossier.row("acknowledgement_summary")
+    entries = Series(
+        "entries", look.ANSWERED, tuple(rows.get(each, 0) for each in ACKNOWLEDGED_LABELS)
+    )
+    return [
+        KeepTogether(
+            [
+                draw_histogram(
+                    list(ACKNOWLEDGED_LABELS.values()),
+                    entries,
+                    across="milliseconds until an entry was on disk",
+                    up="entries",
+                ),
+                look.text(
+                    f"Acknowledgement of {summary['entries']:,} entries by the log: median "
+                    f"{summary['median_ms']:,} ms, 99th percentile {summary['p99_ms']:,} ms "
+                    "(nearest rank).",
+                    "caption",
+                ),
+            ]
+        )
+    ]
+
+
+def anchors(dossier: Dossier) -> list[Flowable]:
+    """Print when the log's checkpoint was put out of its own reach."""
+    rows = dossier.rows("anchors")
+    if not rows:
+        return [look.text("No anchoring of a checkpoint is recorded in the period.")]
+    return [
+        table(
+            ["Day", "Anchored at", "Times", "Newest size", "Longest lag (ms)"],
+            [[each["day"], each["kind"], each["anchors"], each["size"], each["longest_lag_ms"]]
+             for each in rows],
+            [20, 32, 14, 17, 17],
+            numbers=[2, 3, 4],
+        )
+    ]  # fmt: skip
+
+
+def _signs(dossier: Dossier) -> list[tuple[str, int]]:
+    endings = {each["ending"]: each["requests"] for each in dossier.rows("endings")}
+    killed = {each["operation"]: each["events"] for each in dossier.rows("system_operations")}
+    attempts = dossier.row("authentication")
+    revoked = sum(each["requests"] for each in dossier.rows("revoked_then_used"))
+    return [
+        ("Attempts without a valid credential", attempts["rejected"]),
+        ("Attempts outside the credential's role", attempts["forbidden"]),
+        ("Requests under a credential after its revocation", revoked),
+        ("Sandboxes killed", killed.get("sandbox.killed", 0)),
+        ("Requests that failed", endings.get("failed", 0)),
+        ("Requests whose outcome was lost in an interruption", endings.get("unknown", 0)),
+        ("Faults in the order of entries", dossier.row("sequence")["outcomes_without_intent"]
+         + dossier.row("sequence")["dangling_intents"]),
+    ]  # fmt: skip
+
+
+def _step(row: dict[str, Any]) -> list[object]:
+    return [
+        row["day"],
+        row["idx"],
+        row["operation"],
+        look.shortened(str(row["incident"]) or "-", 48),
+        look.shortened(str(row["severity"]) or "-", 24),
+    ]
