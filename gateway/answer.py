@@ -17,23 +17,16 @@ from typing import Any
 
 from audit.errors import AuditError
 from gateway import logbook
-from gateway.marking import (
-    PURPOSE,
-    ChoiceMark,
-    fresh_marks,
-    key_context,
-    measured,
-    sampling_numbers,
-    seed_key,
-    seeded_marks,
-)
+from gateway.marking import ChoiceMark, measured
 from gateway.question import Ended, Piece, Question
 from gateway.recorder import Recorder
+from gateway.request_secrets import Secrets, derived
 from gateway.stopping import StopWatcher
 from privacy.broker import BrokerClient
 from sandbox.errors import SandboxError
 from sandbox.pool import Finished, TokenBatch
 from sandbox.wire import Job
+from watermark import receipts
 
 # A client that reads slowly holds its sandboxes back here instead of filling memory.
 QUEUED_PIECES = 64
@@ -74,32 +67,10 @@ class Answers:
             LogUnavailable: The intent is not on disk; nothing has run.
             PrivacyError: The keys cannot be used; nothing has run.
         """
-        epoch, marks, mark_key, audit_key = await asyncio.to_thread(self._secrets, question)
-        answer = Answer(
-            question=question,
-            recorder=self._recorder,
-            epoch=epoch,
-            marks=marks,
-            mark_key=mark_key,
-            audit_key=audit_key,
-        )
+        secrets = await asyncio.to_thread(derived, question, self._keys)
+        answer = Answer(question=question, recorder=self._recorder, secrets=secrets)
         await self._recorder.record(answer.intent(), retraction=answer.retraction)
         return answer
-
-    def _secrets(self, question: Question) -> tuple[int, list[ChoiceMark], bytes, bytes]:
-        tenant = question.principal.tenant
-        epoch = self._keys.active_epoch(PURPOSE)
-        marks = fresh_marks(question.choices)
-        if question.seed is not None:
-            marks = seeded_marks(
-                question.choices,
-                key=seed_key(self._keys.derive, tenant, epoch),
-                seed=question.seed,
-                prompt=question.prompt,
-                sampling=sampling_numbers(question),
-            )
-        mark_key = self._keys.derive(PURPOSE, *key_context(tenant, epoch), epoch=epoch)
-        return epoch, marks, mark_key, self._keys.derive("audit-hmac", tenant.encode())
 
 
 class Answer:
@@ -110,18 +81,13 @@ class Answer:
         *,
         question: Question,
         recorder: Recorder,
-        epoch: int,
-        marks: list[ChoiceMark],
-        mark_key: bytes,
-        audit_key: bytes,
+        secrets: Secrets,
     ) -> None:
         self.question = question
         self.created_s = int(time.time())
         self._recorder = recorder
-        self._epoch = epoch
-        self._mark_key = mark_key
-        self._audit_key = audit_key
-        self._choices = [_Choice(mark) for mark in marks]
+        self._secrets = secrets
+        self._choices = [_Choice(mark) for mark in secrets.marks]
         self._began = time.monotonic()
         self._closed = False
 
@@ -138,7 +104,7 @@ class Answer:
         """Build the entry that must be durable before a model runs."""
         return logbook.intent(
             self.question,
-            epoch=self._epoch,
+            epoch=self._secrets.epoch,
             trace_ids=[choice.mark.trace_id for choice in self._choices],
             prompt_hmac=self._hmac(self.question.body),
             now=datetime.now(UTC),
@@ -207,26 +173,32 @@ class Answer:
         """Measure the marks of choices that were cut off: their samplers had no last word."""
         for choice in self._choices:
             if choice.tokens and choice.evidence is None:
-                choice.evidence = measured(choice.mark, key=self._mark_key, tokens=choice.tokens)
+                choice.evidence = measured(
+                    choice.mark, key=self._secrets.mark_key, tokens=choice.tokens
+                )
 
     def _outcome(self, ending: str, *, status: int) -> dict[str, Any]:
         return logbook.outcome(
             self.question,
-            epoch=self._epoch,
-            choices=[self._end(choice) for choice in self._choices],
+            epoch=self._secrets.epoch,
+            choices=[self._end(index, choice) for index, choice in enumerate(self._choices)],
+            commitment_epoch=self._secrets.audit_epoch,
             ending=ending,
             status=status,
             latency_ms=round((time.monotonic() - self._began) * 1000),
             now=datetime.now(UTC),
         )
 
-    def _end(self, choice: _Choice) -> logbook.ChoiceEnd:
+    def _end(self, index: int, choice: _Choice) -> logbook.ChoiceEnd:
+        text = "".join(choice.text)
+        salt = receipts.salt(self._secrets.receipt_key, index)
         return logbook.ChoiceEnd(
             trace_id=choice.mark.trace_id,
             tokens=len(choice.tokens),
             finish_reason=choice.finish_reason,
             evidence=choice.evidence,
-            output_hmac=self._hmac("".join(choice.text).encode()),
+            output_hmac=self._hmac(text.encode()),
+            commitment=receipts.commitment(text, salt=salt).hex(),
             attestation=choice.attestation,
         )
 
@@ -279,11 +251,11 @@ class Answer:
             top_k=question.top_k,
             top_p=question.top_p,
             eos=question.model.eos,
-            mark_key=self._mark_key,
+            mark_key=self._secrets.mark_key,
             trace_id=mark.trace_id,
             seed=mark.seed,
             shaping=question.shaping,
         )
 
     def _hmac(self, content: bytes) -> str:
-        return hmac.digest(self._audit_key, content, hashlib.sha256).hex()
+        return hmac.digest(self._secrets.audit_key, content, hashlib.sha256).hex()

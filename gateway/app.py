@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from audit.errors import LogUnavailable
 from gateway.answer import Answers
-from gateway.api import health, models, provenance
+from gateway.api import health, models, provenance, receipts
 from gateway.api.asgi import REQUEST_ID, App, ClientGone, RequestIds
 from gateway.api.chat import Chat
 from gateway.api.errors import INTERNAL, envelope, refusal, refusal_headers
@@ -34,7 +34,8 @@ _log = logging.getLogger("sealgate")
 class Gateway:
     """The parts that routes work with, started and ready.
 
-    trace: finds the request behind a text. checks: what readiness is made of, by name.
+    trace: finds the request behind a text. receipt: signs for a request's outcome. checks: what
+    readiness is made of, by name.
     """
 
     settings: Settings
@@ -43,6 +44,7 @@ class Gateway:
     recorder: Recorder
     answers: Answers
     trace: Callable[[str], Trace]
+    receipt: Callable[[str], str]
     checks: Callable[[], dict[str, bool]]
 
 
@@ -58,9 +60,10 @@ def create_app(gateway: Gateway) -> App:
         catalogue=gateway.catalogue,
         doorkeeper=gateway.doorkeeper,
         answers=gateway.answers,
+        receipt=gateway.receipt,
     )
     app.router.routes.append(Route("/v1/chat/completions", chat, methods=["POST"]))
-    for part in (models, provenance, health):
+    for part in (models, provenance, receipts, health):
         app.include_router(part.router)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientGone, _gone)

@@ -31,6 +31,7 @@ class ChoiceEnd:
     tokens: how many were generated. finish_reason: None when it did not end by itself.
     evidence: the sampler's own account of its mark, None when the choice was cut off.
     output_hmac: hex. attestation: how the sandbox was confined and ended, None when none ran.
+    commitment: hex, what a receipt says of the text; None where none can be given.
     """
 
     trace_id: int
@@ -39,6 +40,7 @@ class ChoiceEnd:
     evidence: Mapping[str, Any] | None
     output_hmac: str
     attestation: Mapping[str, Any] | None = field(repr=False)
+    commitment: str | None = None
 
 
 def intent(
@@ -48,7 +50,7 @@ def intent(
     return ocsf.entry(
         uid=f"{question.request_id}/intent",
         request_id=question.request_id,
-        actor=_user(question.principal),
+        actor=user(question.principal),
         tenant=question.principal.tenant,
         operation=question.operation,
         status=200,
@@ -85,15 +87,17 @@ def outcome(
     status: int,
     latency_ms: int,
     now: datetime,
+    commitment_epoch: int | None = None,
 ) -> Event:
     """Build what is on disk before the answer's last byte leaves.
 
-    ending: `completed`, `client_gone`, `failed` or `shutdown`.
+    ending: `completed`, `client_gone`, `failed` or `shutdown`. commitment_epoch: of the key that
+    the choices' commitments are salted with; None if they have none.
     """
     return ocsf.entry(
         uid=f"{question.request_id}/outcome",
         request_id=question.request_id,
-        actor=_user(question.principal),
+        actor=user(question.principal),
         tenant=question.principal.tenant,
         operation=question.operation,
         status=status,
@@ -109,6 +113,7 @@ def outcome(
             "tier": TIER,
             "watermark": {"scheme": SCHEME, "epoch": epoch},
             "choices": [_choice(choice) for choice in choices],
+            "commitment_epoch": commitment_epoch,
         },
     )
 
@@ -127,7 +132,7 @@ def denied(
     return ocsf.entry(
         uid=f"{request_id}/denied",
         request_id=request_id,
-        actor=_user(principal) if principal else ocsf.ANONYMOUS,
+        actor=user(principal) if principal else ocsf.ANONYMOUS,
         tenant=principal.tenant if principal else SYSTEM_TENANT,
         operation=operation,
         status=status,
@@ -175,7 +180,7 @@ def verification(
     return access(
         "provenance.verify",
         request_id=request_id,
-        actor=_user(principal),
+        actor=user(principal),
         tenant=principal.tenant,
         detail=traced(verdict=verdict, traced_request=traced_request, p_value=p_value),
         source_ip=source_ip,
@@ -213,7 +218,8 @@ def system(
     )
 
 
-def _user(principal: Principal) -> Actor:
+def user(principal: Principal) -> Actor:
+    """Name a principal as the actor of an entry."""
     return {"uid": principal.credential_id, "name": principal.name, "type": principal.role.value}
 
 
@@ -241,6 +247,7 @@ def _choice(choice: ChoiceEnd) -> Event:
         "tokens": choice.tokens,
         "finish_reason": choice.finish_reason,
         "output_hmac": choice.output_hmac,
+        "output_commitment": choice.commitment,
         "mark": mark,
         "log_evidence_milli": None if log_evidence is None else round(log_evidence * 1000),
         "sandbox": dict(choice.attestation or {}),

@@ -15,3 +15,7 @@ class TokenOutOfRange(WatermarkError):
 
 class NoCandidate(WatermarkError):
     """There is nothing to draw from: no candidate has a probability above zero."""
+
+
+class ReceiptInvalid(WatermarkError):
+    """A receipt is malformed, or not what its key signed, or not of this text."""

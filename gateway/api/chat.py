@@ -37,6 +37,8 @@ from gateway.settings import Settings
 OPERATION = "chat.completions.create"
 # Whether the client has left, asked when its request was cancelled.
 Left = Callable[[], bool]
+# Makes the outcome durable, and returns what the answer's last object holds beside it.
+Closing = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
 _encode = msgspec.json.encode
 _log = logging.getLogger("sealgate")
 
@@ -49,6 +51,7 @@ class Chat:
     catalogue: Catalogue
     doorkeeper: Doorkeeper
     answers: Answers
+    receipt: Callable[[str], str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; the client's leaving cancels it wherever it is."""
@@ -83,9 +86,9 @@ class Chat:
         sent.begun = True
         try:
             if request.stream:
-                await _stream(answer, request, sent)
+                await _stream(answer, request, sent, self._closing(request, answer))
             else:
-                await _whole(answer, sent)
+                await _whole(answer, sent, self._closing(request, answer))
         except asyncio.CancelledError:
             ending, status = ("client_gone", 499) if left() else ("shutdown", 503)
             await asyncio.shield(answer.abandon(ending, status=status))
@@ -93,6 +96,18 @@ class Chat:
         except Exception as error:
             await answer.abandon("failed", status=refusal(error).status)
             raise
+
+    def _closing(self, request: ChatRequest, answer: Answer) -> Closing:
+        """Return what completes the answer, and tells what its last object holds beside it."""
+
+        async def close() -> dict[str, Any]:
+            await answer.complete()
+            if not request.receipt:
+                return {}
+            # The outcome is in the log, and so is what the receipt signs for.
+            return {"receipt": await asyncio.to_thread(self.receipt, answer.question.request_id)}
+
+        return close
 
     def _question(
         self, scope: Scope, principal: Principal, body: bytes
@@ -166,11 +181,11 @@ async def _while_present(
         await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-async def _whole(answer: Answer, sent: "_Sent") -> None:
+async def _whole(answer: Answer, sent: "_Sent", close: Closing) -> None:
     async with aclosing(answer.pieces()) as pieces:
         async for _ in pieces:
             pass
-    await answer.complete()
+    extra = await close()
     choices = [
         {
             "index": index,
@@ -181,10 +196,10 @@ async def _whole(answer: Answer, sent: "_Sent") -> None:
         for index, (text, finish_reason) in enumerate(answer.texts())
     ]
     body = _head(answer, "chat.completion") | {"choices": choices, "usage": _usage(answer)}
-    await sent.json(_encode(body))
+    await sent.json(_encode(body | extra))
 
 
-async def _stream(answer: Answer, request: ChatRequest, sent: "_Sent") -> None:
+async def _stream(answer: Answer, request: ChatRequest, sent: "_Sent", close: Closing) -> None:
     with_usage = request.stream_options is not None and request.stream_options.include_usage
     head = _head(answer, "chat.completion.chunk")
     if with_usage:
@@ -212,10 +227,12 @@ async def _stream(answer: Answer, request: ChatRequest, sent: "_Sent") -> None:
                 case Ended(choice, finish_reason):
                     events += chunk(choice, {}, finish_reason)
             await sent.body(events)
-    await answer.complete()
+    extra = await close()
     tail = b""
     if with_usage:
         tail = sse.event(_encode(head | {"choices": [], "usage": _usage(answer)}))
+    if extra:
+        tail += sse.event(_encode(head | {"choices": []} | extra))
     await sent.body(tail + sse.DONE, last=True)
 
 

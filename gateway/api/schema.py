@@ -69,6 +69,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     frequency_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, msgspec.Meta(ge=0.01, le=10)] | None = None
     min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    receipt: bool = False
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -5,7 +5,19 @@ import sys
 import click
 import typer
 
-from gateway.cli import audit, clients, demo, doctor, init, keys, models, report, serve, watermark
+from gateway.cli import (
+    audit,
+    clients,
+    demo,
+    doctor,
+    init,
+    keys,
+    models,
+    receipt,
+    report,
+    serve,
+    watermark,
+)
 from gateway.cli.errors import KNOWN, exit_code
 
 app = typer.Typer(
@@ -23,6 +35,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(clients.app, name="clients")
 app.add_typer(keys.app, name="keys")
 app.add_typer(watermark.app, name="watermark")
+app.add_typer(receipt.app, name="receipt")
 app.add_typer(audit.app, name="audit")
 app.add_typer(report.app, name="report")
 
