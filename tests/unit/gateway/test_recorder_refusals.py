@@ -9,6 +9,7 @@ import pytest
 from audit.errors import EventConflict, EventInvalid, LogUnavailable
 from gateway.answer import Answer
 from gateway.recorder import Recorder
+from gateway.request_secrets import Secrets
 
 
 class Log:
@@ -68,10 +69,9 @@ async def test_abandoning_an_answer_never_raises(fails, monkeypatch, caplog):
     answer = Answer(
         question=SimpleNamespace(request_id="req_1"),
         recorder=fails,
-        epoch=1,
-        marks=[],
-        mark_key=b"",
-        audit_key=b"",
+        secrets=Secrets(
+            epoch=1, audit_epoch=1, marks=[], mark_key=b"", audit_key=b"", receipt_key=b""
+        ),
     )
     monkeypatch.setattr(answer, "_outcome", lambda *_, **__: {})
     await answer.abandon("failed", status=500)
