@@ -22,6 +22,7 @@ from privacy import errors
 from privacy.broker import BrokerClient, serve
 from privacy.errors import PrivacyError
 from privacy.keyring import Keyring
+from privacy.memory import lock_memory
 from sandbox.confinement import forbid_dumps, leave_network
 
 READY = b"\x01"
@@ -108,11 +109,16 @@ def main() -> None:
     home = Home(arguments.home)
     with socket.socket(fileno=arguments.connection) as connection:
         forbid_dumps()
-        leave_network()
+        lock_memory()
         with os.fdopen(arguments.secret, "rb") as pipe:
             secret = Secret.decode(pipe.read())
+        # A service is asked for the KEK once, before anything is served, and never again.
+        if not secret.networked:
+            leave_network()
         try:
             keyring = Keyring.unlock(home.keyring, custodian(secret))
+            if secret.networked:
+                leave_network()
         except PrivacyError as error:
             told = {"error": type(error).__name__, "message": str(error)}
             connection.sendall(json.dumps(told).encode())

@@ -35,6 +35,10 @@ class Settings(BaseSettings):
     passphrase_file: Path | None = Field(
         default=None, description="File whose first line is the keyring's passphrase."
     )
+    custodian_file: Path | None = Field(
+        default=None,
+        description="TOML file that names a service or token that unlocks the keyring.",
+    )
     workers: int = Field(default=2, ge=1, le=64, description="Ready sandboxes kept per model.")
     concurrency: int = Field(
         default=4, ge=1, le=256, description="Answers generated at once per model; others wait."

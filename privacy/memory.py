@@ -8,12 +8,14 @@ import ctypes
 import fcntl
 import mmap
 import os
+import resource
 from collections.abc import Callable
 from contextlib import suppress
 
 _WIPE_BYTES = 1 << 20
 # Linux's number; the mmap module of Python 3.11 does not name it.
 _MADV_WIPEONFORK = 18
+_MCL_CURRENT = 1
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -46,6 +48,17 @@ class LockedBytes:
         # At the interpreter's end the page may be closed already.
         with suppress(AttributeError, ValueError):
             self.wipe()
+
+
+def lock_memory() -> bool:
+    """Keep what this process has in memory now from being swapped; say whether it was granted.
+
+    Memory that comes later, such as weights, is not locked: RLIMIT_MEMLOCK seldom allows it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
+    return bool(ctypes.CDLL(None, use_errno=True).mlockall(_MCL_CURRENT) == 0)
 
 
 def sealed_memory(length: int, fill: Callable[[memoryview], None]) -> int:

@@ -60,7 +60,8 @@ def prepared(snapshot: Snapshot, name: Reference, *, act: Act) -> Content:
     content = snapshot.content
     if _pre_active(snapshot, name):
         return content
-    epoch = max(number(key) for key in snapshot.named(Reference(name.name))) + 1
+    # A keyring that was made before this key was thought of has no epoch of it yet.
+    epoch = max((number(key) for key in snapshot.named_all(name)), default=0) + 1
     wrapping_key = snapshot.wrapping_key()
     if name.name in PURPOSES:
         master = fresh_master(name.name, epoch, wrapping_key=wrapping_key, created_s=act.at_s)

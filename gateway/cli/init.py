@@ -12,7 +12,7 @@ import typer
 from gateway import home as homes
 from gateway.cli.output import HomeOption, JsonOption, note, print_json, print_lines
 from gateway.cli.session import working
-from gateway.custody import Secret, custodian, passphrase
+from gateway.custody import Secret, custodian, passphrase, service
 from gateway.errors import SettingsInvalid
 from gateway.home import Home
 from gateway.settings import Settings, load
@@ -71,6 +71,8 @@ def new_secret(settings: Settings) -> Secret:
     Raises:
         SettingsInvalid: None is at hand, or it would not be safe.
     """
+    if settings.custodian_file is not None:
+        return service(settings.custodian_file)
     if settings.key_file is not None:
         return _key_file(settings.key_file.expanduser().absolute(), settings.home)
     if settings.passphrase_file is not None:
@@ -112,7 +114,7 @@ def _long_enough(chosen: Secret) -> Secret:
 def write_settings(home: Home, settings: Settings) -> None:
     """Write a settings file that finds the secret again; one that exists is left as it is."""
     lines = ["# Every setting, with its meaning: deploy/sealgate.example.toml"]
-    for name in ("key_file", "passphrase_file"):
+    for name in ("key_file", "passphrase_file", "custodian_file"):
         path: Path | None = getattr(settings, name)
         if path is not None:
             # A TOML basic string has JSON's escapes.

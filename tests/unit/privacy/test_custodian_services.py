@@ -1,0 +1,273 @@
+"""Custodians outside the machine: a Transit engine, AWS KMS, a PKCS#11 token, systemd."""
+
+import base64
+import json
+import secrets
+import shutil
+import socket
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from privacy import states
+from privacy.custodians.aws_kms import AwsKms
+from privacy.custodians.credential import SystemdCredential
+from privacy.custodians.pkcs11 import Pkcs11
+from privacy.custodians.transit import VaultTransit
+from privacy.errors import CustodianUnusable, KeyringLocked
+from privacy.keyring import Keyring
+
+CONTRACT = json.loads(
+    (Path(__file__).parents[2] / "vectors" / "transit-v1.json").read_text(encoding="utf-8")
+)
+SOFTHSM = Path("/usr/lib/softhsm/libsofthsm2.so")
+KEK = bytes(range(32))
+
+
+class Engine:
+    """A Transit engine that answers by the recorded contract, over real HTTP."""
+
+    def __init__(self):
+        self.key, self.requests, self.status = AESGCM(secrets.token_bytes(32)), [], None
+        engine = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                length = int(self.headers["Content-Length"])
+                body = json.loads(self.rfile.read(length))
+                engine.requests.append((self.path, dict(self.headers), body))
+                status, answer = engine.answer(self.path, self.headers, body)
+                raw = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+
+    def answer(self, path, headers, body):
+        if self.status:
+            return self.status, {"errors": ["told"]}
+        if headers["X-Vault-Token"] != "a-token":
+            return 403, CONTRACT["denied"]["body"]
+        aad = base64.b64decode(body["associated_data"])
+        if path == "/v1/transit/encrypt/sealgate":
+            nonce = secrets.token_bytes(12)
+            sealed = nonce + self.key.encrypt(nonce, base64.b64decode(body["plaintext"]), aad)
+            ciphertext = "vault:v1:" + base64.b64encode(sealed).decode()
+            return 200, {**CONTRACT["encrypt"]["body"], "data": {"ciphertext": ciphertext}}
+        raw = base64.b64decode(body["ciphertext"].removeprefix("vault:v1:"))
+        try:
+            plain = self.key.decrypt(raw[:12], raw[12:], aad)
+        except Exception:  # noqa: BLE001 - Whatever it is, the engine answers 400.
+            return 400, CONTRACT["unopened"]["body"]
+        answer = {"plaintext": base64.b64encode(plain).decode()}
+        return 200, {**CONTRACT["decrypt"]["body"], "data": answer}
+
+
+@pytest.fixture
+def engine():
+    made = Engine()
+    thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def transit(tmp_path, engine):
+    (tmp_path / "token").write_text("a-token\n")
+    return VaultTransit(engine.address, "sealgate", tmp_path / "token")
+
+
+@pytest.fixture
+def aws(monkeypatch):
+    moto = pytest.importorskip("moto", reason="moto, for the extra [aws]")
+    boto3 = pytest.importorskip("boto3", reason="the extra [aws]")
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", "testing"),
+        ("AWS_SECRET_ACCESS_KEY", "testing"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ):
+        monkeypatch.setenv(name, value)
+    with moto.mock_aws():
+        client = boto3.client("kms", region_name="eu-central-1")
+        yield [AwsKms(client.create_key()["KeyMetadata"]["Arn"], "eu-central-1") for _ in "ab"]
+
+
+@pytest.fixture
+def token(tmp_path, monkeypatch):
+    pytest.importorskip("pkcs11", reason="the extra [pkcs11]")
+    if not SOFTHSM.exists() or not shutil.which("softhsm2-util"):
+        pytest.skip("SoftHSM is not installed (Debian's softhsm2)")
+    # The library reads its configuration once a process: every test's token is in one place.
+    place = Path("/tmp") / f"sealgate-softhsm-{secrets.token_hex(4)}"  # noqa: S108
+    place.mkdir(mode=0o700)
+    configuration = place / "softhsm2.conf"
+    configuration.write_text(f"directories.tokendir = {place}\nlog.level = ERROR\n")
+    monkeypatch.setenv("SOFTHSM2_CONF", str(configuration))
+    options = ["--init-token", "--free", "--label", "t", "--pin", "1234", "--so-pin", "4321"]
+    subprocess.run(["softhsm2-util", *options], check=True, capture_output=True)  # noqa: S607
+    (tmp_path / "pin").write_text("1234\n")
+    made = Pkcs11(SOFTHSM, "t", "kek", tmp_path / "pin")
+    made.create_key()
+    yield made
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def credential(tmp_path):
+    directory = tmp_path / "credentials"
+    directory.mkdir()
+    (directory / "sealgate").write_bytes(bytes(range(32)))
+    (directory / "sealgate").chmod(0o400)
+    return SystemdCredential.of_unit("sealgate", {"CREDENTIALS_DIRECTORY": str(directory)})
+
+
+def keeps(custodian, tmp_path):
+    """Check that a keyring lives under the custodian: made, opened, its KEK replaced."""
+    keyring = Keyring.create(tmp_path / "ring", custodian)
+    key = keyring.derive("watermark")
+    again = Keyring.unlock(tmp_path / "ring", custodian)
+    assert again.derive("watermark") == key
+    again.rekey(act=states.Act("operator:ada", "r", 1))
+    assert keyring.derive("watermark") == key
+    assert Keyring.unlock(tmp_path / "ring", custodian).derive("watermark") == key
+    record = custodian.wrap(KEK)
+    assert KEK.hex() not in json.dumps(record)
+    assert custodian.unwrap(record) == KEK
+    return record
+
+
+def test_a_transit_engine_keeps_a_keyring(tmp_path, transit):
+    record = keeps(transit, tmp_path)
+    assert record["wrapped"].startswith("vault:v1:")
+
+
+def test_a_transit_engine_is_asked_as_the_contract_says(transit, engine):
+    record = transit.wrap(KEK)
+    transit.unwrap(record)
+    for (path, headers, body), name in zip(engine.requests, ("encrypt", "decrypt"), strict=True):
+        contract = CONTRACT[name]["request"]
+        assert path == contract["path"]
+        assert set(body) == set(contract["body"])
+        assert headers["X-Vault-Token"] == "a-token"
+        assert body["associated_data"] == contract["body"]["associated_data"]
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (403, CustodianUnusable),
+        (400, KeyringLocked),
+        (500, CustodianUnusable),
+        (503, CustodianUnusable),
+    ],
+)
+def test_a_transit_engine_that_refuses_opens_nothing(transit, engine, status, error):
+    record = transit.wrap(KEK)
+    engine.status = status
+    with pytest.raises(error) as caught:
+        transit.unwrap(record)
+    assert "a-token" not in str(caught.value)
+
+
+def test_a_changed_ciphertext_or_token_opens_nothing(tmp_path, transit, engine):
+    record = transit.wrap(KEK)
+    (tmp_path / "other").write_text("another-token")
+    with pytest.raises(CustodianUnusable):
+        VaultTransit(engine.address, "sealgate", tmp_path / "other").unwrap(record)
+    wrapped = record["wrapped"]
+    changed = wrapped[:-6] + ("A" if wrapped[-6] != "A" else "B") + wrapped[-5:]
+    with pytest.raises(KeyringLocked):
+        transit.unwrap({**record, "wrapped": changed})
+    with pytest.raises(KeyringLocked):
+        transit.unwrap({**record, "key": "other"})
+
+
+def test_a_token_goes_over_no_open_line(tmp_path):
+    (tmp_path / "token").write_text("a-token")
+    with pytest.raises(CustodianUnusable, match="https"):
+        VaultTransit("http://vault.example", "sealgate", tmp_path / "token").wrap(KEK)
+
+
+def test_an_absent_transit_engine_is_said_to_be_absent(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "token").write_text("a-token")
+    with pytest.raises(CustodianUnusable, match="does not answer"):
+        VaultTransit(f"http://127.0.0.1:{port}", "sealgate", tmp_path / "token").wrap(KEK)
+    (tmp_path / "token").write_text("a-token\r\nX-Evil: 1")
+    with pytest.raises(CustodianUnusable, match="token"):
+        VaultTransit(f"http://127.0.0.1:{port}", "sealgate", tmp_path / "token").wrap(KEK)
+
+
+def test_aws_kms_keeps_a_keyring(tmp_path, aws):
+    one, other = aws
+    record = keeps(one, tmp_path)
+    # The service says InvalidCiphertext; moto denies access to a key that does not exist.
+    with pytest.raises((KeyringLocked, CustodianUnusable)):
+        one.unwrap({**record, "wrapped": base64.b64encode(b"changed" * 20).decode()})
+    with pytest.raises((KeyringLocked, CustodianUnusable)):
+        other.unwrap(record)
+    with pytest.raises(CustodianUnusable):
+        AwsKms(one.key_id[:-4] + "0000", one.region).wrap(KEK)
+
+
+def test_a_pkcs11_token_keeps_a_keyring(tmp_path, token):
+    record = keeps(token, tmp_path)
+    raw = bytearray(base64.b64decode(record["wrapped"]))
+    raw[-1] ^= 1
+    with pytest.raises(KeyringLocked):
+        token.unwrap({**record, "wrapped": base64.b64encode(raw).decode()})
+    with pytest.raises(CustodianUnusable):
+        token.create_key()
+    with pytest.raises(CustodianUnusable):
+        Pkcs11(token.module, "t", "absent", token.pin_file).unwrap(record)
+    (tmp_path / "wrong").write_text("9999")
+    with pytest.raises(CustodianUnusable) as caught:
+        Pkcs11(token.module, "t", "kek", tmp_path / "wrong").unwrap(record)
+    assert "9999" not in str(caught.value)
+
+
+def test_a_systemd_credential_keeps_a_keyring(tmp_path, credential):
+    record = keeps(credential, tmp_path)
+    assert record["kind"] == "systemd-credential"
+    (credential.directory / "other").write_bytes(bytes(32))
+    (credential.directory / "other").chmod(0o400)
+    with pytest.raises(KeyringLocked):
+        SystemdCredential("other", credential.directory).unwrap(record)
+
+
+@pytest.mark.parametrize("name", ["../key", "", ".", "a/b"])
+def test_a_credential_is_one_of_the_unit(name):
+    with pytest.raises(CustodianUnusable):
+        SystemdCredential.of_unit(name, {"CREDENTIALS_DIRECTORY": "/run/x"})
+    with pytest.raises(CustodianUnusable):
+        SystemdCredential.of_unit("sealgate", {})
+
+
+def test_one_custodians_record_opens_under_no_other(tmp_path, transit, credential):
+    kms, token = AwsKms("arn", "here"), Pkcs11(SOFTHSM, "t", "kek", tmp_path / "pin")
+    for custodian, others in (
+        (transit, (credential, kms, token)),
+        (credential, (transit, kms, token)),
+    ):
+        record = custodian.wrap(KEK)
+        for other in others:
+            with pytest.raises(KeyringLocked):
+                other.unwrap(record)
+    damaged = {"kind": "vault-transit", "mount": 3, "key": "sealgate", "wrapped": "x"}
+    with pytest.raises(KeyringLocked):
+        transit.unwrap(damaged)
