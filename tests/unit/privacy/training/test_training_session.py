@@ -1,0 +1,274 @@
+import json
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, WeightedRandomSampler
+
+from privacy import sealed
+from privacy.training import certificate, private
+from privacy.training.errors import (
+    BatchMixed,
+    BudgetExhausted,
+    CheckpointMissing,
+    LoaderNotPoisson,
+    ModelDiverged,
+    ModuleUnsupported,
+    OptimizerUnsupported,
+    PlanInvalid,
+)
+from privacy.training.filtering import Budget
+from privacy.training.noise import GaussianSource
+from privacy.training.vault import CERTIFICATE_FILE
+from tests.unit.privacy.training.toy import DELTA
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """Turn the noise off, to see what is underneath."""
+
+    def zeros(_, count, *, deviation):
+        del deviation
+        return torch.zeros(count, dtype=torch.float64)
+
+    monkeypatch.setattr(GaussianSource, "draw", zeros)
+
+
+def stepped(model, optimizer, batch):
+    inputs, labels = batch
+    nn.functional.cross_entropy(model(inputs), labels).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def accuracy(model, records):
+    inputs, labels = records.tensors
+    return float((model(inputs).argmax(dim=1) == labels).float().mean())
+
+
+def test_a_run_learns_settles_seals_and_certifies(begin, train, model, records, vault, keyring):
+    before = accuracy(model, records)
+    with begin(noise_multiplier=None, target_epsilon=8.0, budget=None) as run:
+        train(run)
+        finished = run.finish()
+    assert accuracy(model, records) > max(before, 0.8)
+    verified = certificate.verify(finished.certificate, verify_seal=keyring.verify_seal)
+    assert verified.recomputed
+    assert 7.9 < verified.epsilon <= 8.0
+    assert verified.content["mechanism"]["steps_made"] == 30
+    assert vault.ledger.account("toy").left == 0
+    sealed.verify(finished.weights_path, keyring=keyring)
+    with sealed.opened(finished.weights_path, keyring=keyring) as reader:
+        assert reader.asset(CERTIFICATE_FILE) == finished.certificate
+        assert {t["name"] for t in reader.manifest["tensors"]} == {"weight", "bias"}
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_run_without_noise_makes_plain_steps(vault, model, records):
+    """At rate one, with a wide bound and no noise, DP-SGD is gradient descent."""
+    plain = nn.Linear(12, 2)
+    plain.load_state_dict(model.state_dict())
+    steps = torch.optim.SGD(plain.parameters(), lr=0.1)
+    inputs, labels = records.tensors
+    for _ in range(5):
+        nn.functional.cross_entropy(plain(inputs), labels).backward()
+        steps.step()
+        steps.zero_grad()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loader = DataLoader(records, batch_size=len(records))
+    options = {"vault": vault, "dataset": "toy", "delta": DELTA, "clip": 50.0, "steps": 5}
+    options |= {"noise_multiplier": 5.0, "microbatch": 150}
+    with private(model, optimizer, loader, **options) as run:
+        for _ in range(5):
+            for batch in run.loader:
+                stepped(model, optimizer, batch)
+        assert run.steps == 5
+    assert torch.allclose(model.weight, plain.weight, atol=1e-4)
+
+
+def test_the_optimizer_is_the_users_own_again_afterwards(begin, train, model, optimizer):
+    with begin() as run:
+        train(run, steps=2)
+    assert "step" not in vars(optimizer)
+    assert not any(hasattr(p, "grad_sample") for p in model.parameters())
+
+
+def test_a_learning_rate_scheduler_works_as_usual(begin, train, optimizer):
+    with begin() as run:
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+        train(run, steps=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            schedule.step()
+    assert optimizer.param_groups[0]["lr"] == 0.25
+
+
+def test_equal_seeds_do_not_make_equal_noise(begin, train, model):
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    found = []
+    for _ in range(2):
+        model.load_state_dict(start)
+        torch.manual_seed(11)
+        with begin(clip=1e-6, noise_multiplier=1e6) as run:
+            train(run, steps=1)
+        found.append(model.weight.detach().clone())
+    assert not torch.equal(*found)
+
+
+def test_no_more_steps_than_planned_are_made(begin, train, model, optimizer, records):
+    with begin(steps=3) as run:
+        train(run)
+        assert (run.steps, run.steps_left, len(run.loader)) == (3, 0, 0)
+        assert list(run.loader) == []
+
+
+def test_a_step_that_draws_nobody_is_a_step_of_noise(begin, model, optimizer, records):
+    lonely = DataLoader(records, batch_size=1)
+    start = model.weight.detach().clone()
+    with begin(loader=lonely, noise_multiplier=5.0, steps=40) as run:
+        seen = 0
+        for batch in run.loader:
+            seen += 1
+            stepped(model, optimizer, batch)
+        # About 15 of 40 steps draw nobody; that none does has a chance of 1e-8.
+        assert run.steps == 40 > seen
+    assert not torch.equal(start, model.weight)
+
+
+def test_what_was_spent_grows_with_the_steps_that_were_leased(begin, train):
+    with begin(lease_steps=5) as run:
+        assert run.epsilon() == 0
+        train(run, steps=2)
+        first = run.spent()
+        assert run.epsilon() == pytest.approx(first.certified, rel=0.05)
+        train(run, steps=10)
+        assert run.spent().certified > first.certified
+
+
+def test_a_run_with_canaries_carries_their_finding(begin, train):
+    with begin(canaries=20) as run:
+        train(run)
+        finished = run.finish()
+    (finding,) = json.loads(finished.certificate)["certificate"]["audit"]["findings"]
+    assert finding["access"] == "white-box"
+    assert 0 <= finding["epsilon"] <= finding["cap"]
+    assert finding["epsilon"] <= finished.epsilon
+
+
+def test_more_canaries_than_parameters_are_refused_before_a_run_is_charged(begin, vault):
+    with pytest.raises(PlanInvalid, match="26"), begin(canaries=27):
+        pass
+    assert vault.ledger.accounts() == []
+
+
+def test_an_exhausted_budget_is_refused_before_any_step(begin, train, model):
+    with begin(budget=Budget(1.0, DELTA), noise_multiplier=None, target_epsilon=1.0):
+        pass
+    start = model.weight.detach().clone()
+    with pytest.raises(BudgetExhausted, match="'toy'"), begin(dataset="renamed") as run:
+        train(run)
+    assert torch.equal(start, model.weight)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"delta": 1 / 400}, PlanInvalid),
+        ({"delta": 0.5}, PlanInvalid),
+        ({"delta": 0.0}, PlanInvalid),
+        ({"clip": 0.0}, PlanInvalid),
+        ({"clip": float("nan")}, PlanInvalid),
+        ({"noise_multiplier": 0.0}, PlanInvalid),
+        ({"noise_multiplier": None}, PlanInvalid),
+        ({"target_epsilon": 1.0}, PlanInvalid),
+        ({"noise_multiplier": None, "target_epsilon": -1.0}, PlanInvalid),
+        ({"steps": None}, PlanInvalid),
+        ({"steps": 0}, PlanInvalid),
+        ({"model": nn.Sequential(nn.BatchNorm1d(12), nn.Linear(12, 2))}, ModuleUnsupported),
+        ({"model": nn.Linear(12, 2)}, OptimizerUnsupported),
+        ({"resume": "run_none"}, CheckpointMissing),
+        ({"lease_steps": 0}, PlanInvalid),
+        ({"microbatch": 0}, PlanInvalid),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_charged(begin, vault, wrong, error):
+    with pytest.raises(error), begin(**wrong):
+        pass
+    assert vault.ledger.accounts() == []
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield torch.zeros(12), 0
+
+
+@pytest.mark.parametrize("kind", ["stream", "weighted", "batches of one's own"])
+def test_a_loader_that_cannot_be_poisson_is_refused(begin, records, vault, kind):
+    weighted = WeightedRandomSampler([1.0] * len(records), 40)
+    loader = {
+        "stream": lambda: DataLoader(Stream(), batch_size=4),
+        "weighted": lambda: DataLoader(records, batch_size=40, sampler=weighted),
+        "batches of one's own": lambda: DataLoader(records, batch_sampler=[[0, 1], [2, 3]]),
+    }[kind]()
+    with pytest.raises(LoaderNotPoisson), begin(loader=loader):
+        pass
+    assert vault.ledger.accounts() == []
+
+
+def test_batches_of_the_plain_loader_are_refused_before_a_step(
+    begin, model, optimizer, loader, vault
+):
+    with begin(), pytest.raises(LoaderNotPoisson, match=r"run\.loader"):
+        stepped(model, optimizer, next(iter(loader)))
+    assert vault.ledger.runs()[0].leased == 0
+
+
+def test_other_records_than_were_drawn_are_refused_before_a_step(
+    begin, model, optimizer, records, vault
+):
+    with begin() as run, pytest.raises(BatchMixed, match="drew"):
+        stepped(model, optimizer, (next(iter(run.loader)), records.tensors)[1])
+    assert vault.ledger.runs()[0].leased == 0
+
+
+def test_a_skipped_step_is_refused(begin):
+    with begin() as run, pytest.raises(LoaderNotPoisson, match="never stepped"):
+        list(run.loader)
+
+
+def test_a_closure_is_refused(begin, optimizer):
+    with begin(), pytest.raises(OptimizerUnsupported, match="closure"):
+        optimizer.step(lambda: 0.0)
+
+
+def test_a_model_that_diverged_is_refused_before_a_step(begin, train, model, vault):
+    with torch.no_grad():
+        model.weight.fill_(float("nan"))
+    with (
+        begin() as run,
+        pytest.warns(UserWarning, match="count as zero"),
+        pytest.raises(ModelDiverged),
+    ):
+        train(run)
+    assert vault.ledger.runs()[0].leased == 0
+
+
+def test_nan_losses_of_some_records_leave_the_model_finite(begin, train, model, records):
+    records.tensors[0][:40] = float("nan")
+    with begin() as run, pytest.warns(UserWarning, match="count as zero"):
+        train(run)
+    assert bool(torch.isfinite(model.weight).all())
+
+
+@pytest.mark.usefixtures("silent")
+def test_an_outlier_moves_the_model_no_more_than_the_bound(begin, model, optimizer, records):
+    records.tensors[0][:] *= 1e6
+    start = torch.cat([p.detach().flatten() for p in model.parameters()])
+    whole = DataLoader(records, batch_size=len(records))
+    with begin(loader=whole, steps=1) as run:
+        for batch in run.loader:
+            stepped(model, optimizer, batch)
+    moved = torch.cat([p.detach().flatten() for p in model.parameters()]) - start
+    # The learning rate, 0.5, times a mean of gradients of norm at most 1.
+    assert float(moved.norm()) <= 0.5

@@ -1,0 +1,3 @@
+"""The toy run that tests of a session share."""
+
+DELTA = 1e-4
