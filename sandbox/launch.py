@@ -200,8 +200,11 @@ class Zygote:
         self._ended = True
         self._loop.remove_reader(self._control.fileno())
         self._control.close()
-        # A zygote that is stopped or wedged would not notice the closing.
-        self._process.kill()
+        # A zygote that is stopped or wedged would not notice the closing. The whole group: what
+        # stands around it cannot pass its own death on to another user's process. Nobody has
+        # reaped the leader yet, so the number is still the group's.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         if not self._loaded.done():
             self._loaded.set_exception(ZygoteFailed(f"The zygote failed: {reason}."))
             # Whoever waits hears it; nobody waiting is no error.

@@ -36,10 +36,22 @@ async def answered(pool, asked, *, deadline_s=10):
     return tokens, finished
 
 
+def children(pid):
+    """Return the pids of a process's children that have not been reaped."""
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def zygote_of(pool):
+    """Return the zygote's own pid: bubblewrap may stand around it."""
+    pid = pool.zygote_pid
+    if Path(f"/proc/{pid}/comm").read_text() == "bwrap\n":
+        (pid,) = children(pid)
+    return pid
+
+
 def workers(pool):
-    """Return the pids of the zygote's children that have not ended."""
-    zygote = pool.zygote_pid
-    return [int(p) for p in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()]
+    """Return the pids of the zygote's children that have not been reaped."""
+    return children(zygote_of(pool))
 
 
 def alive(pid):

@@ -12,7 +12,7 @@ import pytest
 
 from sandbox.pool import Started
 from tests.security import hostile_zygote as told
-from tests.security.hostile import WEIGHTS, answered, job, workers
+from tests.security.hostile import WEIGHTS, answered, job, workers, zygote_of
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -85,7 +85,7 @@ async def test_nothing_of_one_request_is_in_another_worker(
         assert sorted(map(len, first.values())) == [0, len(canaries)], first
         # The rest: those idle beside it, those made since, the zygote; and weights are in each.
         taken = max(first, key=lambda pid: len(first[pid]))
-        for pid in {*workers(pool), pool.zygote_pid} - {taken}:
+        for pid in {*workers(pool), zygote_of(pool)} - {taken}:
             assert found_in(pid, canaries | others | {"weights": WEIGHTS[:64]}) == {"weights"}
         assert not found_in(taken, {name: others[name] for name in list(others)[2:]})
         holding.cancel()
@@ -95,7 +95,7 @@ async def test_nothing_of_one_request_is_in_another_worker(
         # Nor do later ones inherit anything, once that worker is gone.
         await answered(pool, job(told.ANSWER))
         await settled(pool, 2)
-        for pid in {*workers(pool), pool.zygote_pid}:
+        for pid in {*workers(pool), zygote_of(pool)}:
             assert found_in(pid, canaries | others) == set()
 
 

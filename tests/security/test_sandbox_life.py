@@ -13,20 +13,20 @@ import pytest
 from sandbox import launch
 from sandbox.errors import SandboxError
 from tests.security import hostile_zygote as told
-from tests.security.hostile import alive, answered, eventually, gone, job, workers
+from tests.security.hostile import answered, eventually, gone, job, workers, zygote_of
 
 
 async def torment(pool, seen, *, generator, until):
     """Kill a worker now and then, and the zygote more rarely."""
     while not until.is_set():
         await asyncio.sleep(generator.uniform(0.005, 0.06))
-        if pool.zygote_pid is None or not alive(pool.zygote_pid):
+        # While it comes up, what stands around it has children that are no workers.
+        if pool._launching:
             continue
-        seen.add(pool.zygote_pid)
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            found = workers(pool)
-            seen.update(found)
-            victims = [pool.zygote_pid] if generator.random() < 0.02 else found
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
+            zygote, found = zygote_of(pool), workers(pool)
+            seen.update((zygote, *found))
+            victims = [zygote] if generator.random() < 0.02 else found
             if victims:
                 os.kill(generator.choice(victims), signal.SIGKILL)
 
@@ -64,7 +64,7 @@ async def survive(pool_of, settled, *, requests, seed):
         until.set()
         await killer
         await settled(pool, 3)
-        current = {*workers(pool), pool.zygote_pid}
+        current = {*workers(pool), zygote_of(pool)}
         assert len(current) == 4
         await gone(seen - current)
     await gone(seen | current)
@@ -87,7 +87,7 @@ async def test_random_kills_over_ten_thousand_requests(pool_of, settled):
 async def test_zygotes_death_takes_every_worker_and_another_comes(pool_of, settled):
     async with pool_of(size=3) as pool:
         await settled(pool, 3)
-        old = [pool.zygote_pid, *workers(pool)]
+        old = [zygote_of(pool), *workers(pool)]
         run = pool.run(job(told.SPIN), deadline_s=30)
         await anext(run)
         waiting = asyncio.ensure_future(anext(run))
@@ -98,7 +98,7 @@ async def test_zygotes_death_takes_every_worker_and_another_comes(pool_of, settl
         assert death.value.attestation["end"] == {"how": "unknown"}
         await gone(old)
         await settled(pool, 3)
-        assert pool.zygote_pid != old[0]
+        assert zygote_of(pool) != old[0]
         assert len(workers(pool)) == 3
         await answered(pool, job(told.ANSWER))
 
@@ -117,7 +117,7 @@ async def test_idle_worker_that_dies_is_replaced(pool_of, settled):
 async def test_stopped_pool_leaves_no_process_and_refuses_work(pool_of, settled):
     async with pool_of(size=2) as pool:
         await settled(pool, 2)
-        everyone = [pool.zygote_pid, *workers(pool)]
+        everyone = [pool.zygote_pid, zygote_of(pool), *workers(pool)]
     await gone(everyone)
     with pytest.raises(SandboxError, match="stopped"):
         await answered(pool, job(told.ANSWER))
@@ -136,14 +136,23 @@ async def test_stopping_ends_answers_under_way_with_an_error(pool_of):
 async def test_terminals_interrupt_and_service_managers_stop_spare_the_zygote(pool_of, settled):
     async with pool_of(size=1) as pool:
         await settled(pool, 1)
-        zygote = pool.zygote_pid
+        zygote = zygote_of(pool)
         # Ctrl-C reaches a process group, of which the zygote has its own.
         assert os.getpgid(zygote) != os.getpgid(0)
         os.kill(zygote, signal.SIGTERM)
         # It would be gone by the time that a second worker has come from it.
         for _ in range(2):
             await answered(pool, job(told.ANSWER))
-        assert pool.zygote_pid == zygote
+        assert zygote_of(pool) == zygote
+
+
+async def test_stopped_zygote_is_ended_with_its_pool(pool_of, settled):
+    async with pool_of(size=1) as pool:
+        await settled(pool, 1)
+        everyone = [pool.zygote_pid, zygote_of(pool), *workers(pool)]
+        # It cannot notice that its control socket closes.
+        os.kill(zygote_of(pool), signal.SIGSTOP)
+    await gone(everyone)
 
 
 async def test_zygote_that_cannot_start_leaves_nothing_behind(pool_of):

@@ -12,7 +12,7 @@ from sandbox import conversation, wire
 from sandbox.errors import DeadlinePassed, WorkerDied, ZygoteFailed
 from sandbox.pool import Finished, Started, TokenBatch
 from tests.security import hostile_zygote as told
-from tests.security.hostile import alive, answered, job, workers
+from tests.security.hostile import alive, answered, job, workers, zygote_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -207,7 +207,7 @@ async def test_attestation_says_what_confined_the_worker(pool):
 async def test_no_worker_is_an_error_within_the_deadline(pool_of, settled):
     async with pool_of(size=1) as small:
         await settled(small, 1)
-        os.kill(small.zygote_pid, signal.SIGSTOP)
+        os.kill(zygote_of(small), signal.SIGSTOP)
         taken = await small._take(limit_s=1)
         with pytest.raises(ZygoteFailed, match=r"within 0\.2 s"):
             await answered(small, job(told.ANSWER), deadline_s=0.2)
