@@ -7,6 +7,7 @@ the proof that the log only grew since an earlier checkpoint.
 import base64
 import binascii
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,26 @@ PROOF_FORMAT = "sealgate-proof-v1"
 CONSISTENCY_FORMAT = "sealgate-consistency-v1"
 TLOG_PROOF = "c2sp.org/tlog-proof@v1"
 DOCUMENT_LIMIT_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Trust:
+    """Whose checkpoints count. earlier: keys from before the log's key was rotated."""
+
+    origin: str
+    public_key: bytes
+    earlier: Sequence[bytes]
+
+    def checkpoint(self, note: str) -> Checkpoint:
+        return checkpoint.verify(
+            note, origin=self.origin, public_key=self.public_key, earlier=self.earlier
+        )
+
+    def proved_checkpoint(self, note: str) -> Checkpoint:
+        try:
+            return self.checkpoint(note)
+        except CheckpointInvalid as error:
+            raise ProofInvalid(f"The proof's checkpoint does not hold. {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +99,12 @@ def prove(engine: sa.Engine, request_id: str) -> str:
     return _json({"format": PROOF_FORMAT, "request_id": request_id, "entries": entries})
 
 
-def verify_proof(document: str | bytes, *, origin: str, public_key: bytes) -> Proved:
+def verify_proof(
+    document: str | bytes, *, origin: str, public_key: bytes, earlier: Sequence[bytes] = ()
+) -> Proved:
     """Check a proof document offline and return what it proves.
+
+    earlier: keys that the log was signed with before its key was rotated.
 
     Raises:
         ProofInvalid: It is malformed, or an entry is not in the log that the key signs.
@@ -89,9 +114,10 @@ def verify_proof(document: str | bytes, *, origin: str, public_key: bytes) -> Pr
     if not fields["entries"]:
         raise ProofInvalid("The proof holds no entry.")
     # 2. Every entry, under one and the same checkpoint.
+    trust = _Trust(origin, public_key, earlier)
     proved, notes = [], set()
     for each in fields["entries"]:
-        entry, note = _verify_entry(each, fields["request_id"], origin, public_key)
+        entry, note = _verify_entry(each, fields["request_id"], trust)
         proved.append(entry)
         notes.add(note)
     indices = [entry.index for entry in proved]
@@ -99,13 +125,22 @@ def verify_proof(document: str | bytes, *, origin: str, public_key: bytes) -> Pr
         raise ProofInvalid("The entries are out of order or under different checkpoints.")
     return Proved(
         fields["request_id"],
-        _checkpoint(notes.pop(), origin=origin, public_key=public_key),
+        trust.proved_checkpoint(notes.pop()),
         tuple(proved),
     )
 
 
-def consistency(engine: sa.Engine, old_note: str, *, origin: str, public_key: bytes) -> str:
+def consistency(
+    engine: sa.Engine,
+    old_note: str,
+    *,
+    origin: str,
+    public_key: bytes,
+    earlier: Sequence[bytes] = (),
+) -> str:
     """Check that the log only grew since `old_note`, and return the document that proves it.
+
+    earlier: keys that the log was signed with before its key was rotated.
 
     Raises:
         CheckpointInvalid: `old_note` is not a checkpoint of this log.
@@ -113,7 +148,7 @@ def consistency(engine: sa.Engine, old_note: str, *, origin: str, public_key: by
             older copy, or rewritten, be it by who has the key.
         LogUnavailable: The log cannot be read.
     """
-    old = checkpoint.verify(old_note, origin=origin, public_key=public_key)
+    old = _Trust(origin, public_key, earlier).checkpoint(old_note)
     with store.reading(engine) as connection:
         size, note = _newest(connection)
         if size < old.size:
@@ -131,7 +166,7 @@ def consistency(engine: sa.Engine, old_note: str, *, origin: str, public_key: by
         }
     )
     try:
-        verify_consistency(document, origin=origin, public_key=public_key)
+        verify_consistency(document, origin=origin, public_key=public_key, earlier=earlier)
     except ProofInvalid as error:
         raise LogTampered(
             f"The first {old.size} entries are not those that were signed then. {error}"
@@ -139,15 +174,19 @@ def consistency(engine: sa.Engine, old_note: str, *, origin: str, public_key: by
     return document
 
 
-def verify_consistency(document: str | bytes, *, origin: str, public_key: bytes) -> Consistency:
+def verify_consistency(
+    document: str | bytes, *, origin: str, public_key: bytes, earlier: Sequence[bytes] = ()
+) -> Consistency:
     """Check a consistency document offline.
+
+    earlier: keys that the log was signed with before its key was rotated.
 
     Raises:
         ProofInvalid: It is malformed, or the newer tree does not extend the older one.
     """
     fields = _fields(document, CONSISTENCY_FORMAT, {"old": str, "new": str, "hashes": list})
-    old = _checkpoint(fields["old"], origin=origin, public_key=public_key)
-    new = _checkpoint(fields["new"], origin=origin, public_key=public_key)
+    trust = _Trust(origin, public_key, earlier)
+    old, new = trust.proved_checkpoint(fields["old"]), trust.proved_checkpoint(fields["new"])
     merkle.verify_consistency(
         old_size=old.size,
         size=new.size,
@@ -172,9 +211,7 @@ def _tlog_proof(index: int, path: list[bytes], note: str) -> str:
     return "\n".join(lines) + "\n\n" + note
 
 
-def _verify_entry(
-    fields: Any, request_id: str, origin: str, public_key: bytes
-) -> tuple[ProvedEntry, str]:
+def _verify_entry(fields: Any, request_id: str, trust: _Trust) -> tuple[ProvedEntry, str]:
     if not isinstance(fields, dict) or set(fields) != {"event", "proof"}:
         raise ProofInvalid("An entry of the proof has an event and a proof, and nothing else.")
     # a. The event's bytes have one reading, and are of this request.
@@ -187,7 +224,7 @@ def _verify_entry(
         raise ProofInvalid("The proof holds an entry of another request.")
     # b. The key signed the checkpoint. c. The entry is under its root.
     index, path, note = _parse_tlog_proof(fields["proof"])
-    head = _checkpoint(note, origin=origin, public_key=public_key)
+    head = trust.proved_checkpoint(note)
     merkle.verify_inclusion(
         merkle.leaf_hash(body), index=index, size=head.size, path=path, root=head.root
     )
@@ -204,13 +241,6 @@ def _parse_tlog_proof(text: Any) -> tuple[int, list[bytes], str]:
     if not lines[0].startswith("index "):
         raise ProofInvalid("An entry's proof does not name its index.")
     return int(index), [_hash(line) for line in lines[1:]], note
-
-
-def _checkpoint(note: str, *, origin: str, public_key: bytes) -> Checkpoint:
-    try:
-        return checkpoint.verify(note, origin=origin, public_key=public_key)
-    except CheckpointInvalid as error:
-        raise ProofInvalid(f"The proof's checkpoint does not hold. {error}") from error
 
 
 def _fields(document: str | bytes, form: str, members: dict[str, type]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Where checkpoints go so that the operator alone cannot take them back."""
