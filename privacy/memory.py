@@ -83,6 +83,20 @@ def sealed_memory(length: int, fill: Callable[[memoryview], None]) -> int:
     return descriptor
 
 
+def huge_memory(length: int, fill: Callable[[memoryview], None]) -> mmap.mmap:
+    """Return private anonymous memory of `length` bytes that `fill` wrote, in huge pages.
+
+    If `fill` raises, what it wrote is wiped and the memory is gone.
+    """
+    mapping = mmap.mmap(-1, max(length, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    # Page faults cost more than the cipher: huge pages where the kernel grants them.
+    mapping.madvise(mmap.MADV_HUGEPAGE)
+    mapping.madvise(mmap.MADV_DONTDUMP)
+    with memoryview(mapping) as view, view[:length] as wanted:
+        _filled(wanted, fill)
+    return mapping
+
+
 def wipe(view: memoryview) -> None:
     """Overwrite a buffer with zeros."""
     zeros = bytes(min(len(view), _WIPE_BYTES))

@@ -4,8 +4,10 @@ Nothing decrypted leaves a method before its tags verified.
 """
 
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from typing import Any, Self
 
@@ -26,8 +28,10 @@ from privacy.digests import PlaintextDigests
 from privacy.errors import AssetUnknown, KeyDestroyed, KeyUnknown, SignatureInvalid
 from privacy.keyring import DataKey
 from privacy.manifest import ASSET_PREFIX, Manifest, Message
-from privacy.memory import sealed_memory, wipe
+from privacy.memory import huge_memory, sealed_memory, wipe
 from privacy.messages import decrypt_into, exactly, pieces
+
+MOST_THREADS = 4
 
 
 class SealedReader:
@@ -83,15 +87,34 @@ class SealedReader:
                 return bytes(content)
         raise AssetUnknown("The sealed model has no asset of that name. Import the model again.")
 
-    def load(self) -> int:
+    def load(self, *, threads: int | None = None) -> int:
         """Decrypt the image into sealed anonymous memory and return its descriptor.
 
-        The caller closes it.
+        threads: how many decrypt at once; by default as many as this process may run, up to 4.
+        The caller closes the descriptor.
 
         Raises:
             SealBroken: A message is not what was sealed; what was decrypted is wiped.
         """
-        return sealed_memory(self._manifest.image_length, self._fill)
+        return sealed_memory(self._manifest.image_length, lambda view: self._fill(view, threads))
+
+    def image(self, *, threads: int | None = None) -> mmap.mmap:
+        """Decrypt the image into private memory of this process, in huge pages.
+
+        threads: as for `load`.
+
+        Raises:
+            SealBroken: A message is not what was sealed; what was decrypted is wiped.
+        """
+        return huge_memory(self._manifest.image_length, lambda view: self._fill(view, threads))
+
+    def message(self, index: int, out: memoryview) -> None:
+        """Decrypt one message into exactly `out`.
+
+        Raises:
+            SealBroken: It is not what was sealed; `out` is all zeros.
+        """
+        self._decrypt(index, self._manifest.messages[index], out)
 
     def check(self) -> None:
         """Read everything and compare every digest, of ciphertext and of plaintext.
@@ -123,11 +146,29 @@ class SealedReader:
                 wipe(buffer)
         digests.require()
 
-    def _fill(self, image: memoryview) -> None:
-        for index, message in enumerate(self._manifest.messages):
-            if message.offset is not None:
-                with image[message.offset : message.offset + message.length] as view:
-                    self._decrypt(index, message, view)
+    def _fill(self, image: memoryview, threads: int | None) -> None:
+        def fill(part: tuple[int, Message]) -> None:
+            index, message = part
+            start = message.offset or 0
+            with image[start : start + message.length] as view:
+                self._decrypt(index, message, view)
+
+        parts = [
+            (index, message)
+            for index, message in enumerate(self._manifest.messages)
+            if message.offset is not None
+        ]
+        count = min(threads or _threads(), len(parts))
+        if count <= 1:
+            for part in parts:
+                fill(part)
+            return
+        # The library lets go of the interpreter while it decrypts. The largest go first, so that
+        # no thread is left with one at the end.
+        parts.sort(key=lambda part: part[1].length, reverse=True)
+        with ThreadPoolExecutor(count) as pool:
+            for future in [pool.submit(fill, part) for part in parts]:
+                future.result()
 
     def _decrypt(self, index: int, message: Message, out: memoryview) -> None:
         file_id = bytes.fromhex(self._manifest.file_id)
@@ -147,6 +188,10 @@ class SealedReader:
             digest.update(piece)
         if digest.hexdigest() != message.sha256:
             raise broken("a message's digest is not the manifest's")
+
+
+def _threads() -> int:
+    return min(len(os.sched_getaffinity(0)), MOST_THREADS)
 
 
 def read(
