@@ -5,7 +5,6 @@ A directory holds exactly what `/audit/` serves, so that a static file server ca
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from audit import checkpoint, events, store, tiles, tree
+from audit import checkpoint, events, files, store, tiles, tree
 from audit.checkpoint import Checkpoint
 from audit.errors import CheckpointInvalid, EventInvalid, LogTampered, LogUnavailable
 from audit.merkle import HASH_BYTES, TILE_WIDTH, Frontier, leaf_hash
@@ -45,8 +44,8 @@ def publish(engine: sa.Engine, directory: Path) -> int:
             for tile in tiles.of_size(size, since=min(since, size)):
                 if tile.level is None and tile.span[0] < pruned:
                     continue
-                _write(directory / tile.path, tiles.content(connection, tile))
-        _write(directory / CHECKPOINT, note.encode())
+                files.write(directory / tile.path, [tiles.content(connection, tile)])
+        files.write(directory / CHECKPOINT, [note.encode()])
         _drop_outgrown(directory, since, size)
     except OSError as error:
         raise LogUnavailable(f"{directory} cannot be written: {error.strerror}.") from None
@@ -150,17 +149,6 @@ def _size_of(directory: Path) -> int:
         return int((directory / CHECKPOINT).read_text(encoding="utf-8").split("\n")[1])
     except (OSError, ValueError, IndexError):
         return 0
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file so that a reader meets it whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def _drop_outgrown(directory: Path, since: int, size: int) -> None:

@@ -75,6 +75,23 @@ def identity(engine: sa.Engine) -> tuple[tuple[int, int], ...]:
     return tuple((each.st_dev, each.st_ino) for each in found)
 
 
+def checkpoint(engine: sa.Engine) -> None:
+    """Move the write-ahead log into the file and empty it, so that deleted bytes are gone.
+
+    Raises:
+        LogUnavailable: Somebody reads an older state at this moment.
+    """
+    connection = engine.raw_connection()
+    try:
+        busy = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    except sqlite3.Error as error:
+        raise LogUnavailable(f"The log cannot be used: {error}.") from error
+    finally:
+        connection.close()
+    if busy:
+        raise LogUnavailable("Somebody reads the log's deleted pages now. Try again.")
+
+
 def damaged(error: BaseException) -> bool:
     """Return whether the driver's error says that the file is no database, or a damaged one."""
     # "malformed" and "not a database" have no class of their own in sqlite3, and text that is no

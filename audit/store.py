@@ -119,6 +119,19 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
         connection.execute(_inserts[table.name], rows)
 
 
+def forget_deleted(engine: sa.Engine) -> None:
+    """Let what was deleted leave the write-ahead log's file too, where the log is a file.
+
+    A server's own write-ahead log is its operator's to expire.
+
+    Raises:
+        LogUnavailable: A reader keeps it there; try again.
+    """
+    if engine.dialect.name == "sqlite":
+        with told():
+            sqlite.checkpoint(engine)
+
+
 def identity(engine: sa.Engine) -> Hashable:
     """Return what tells whether the log still lies where it was opened.
 

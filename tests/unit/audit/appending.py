@@ -53,7 +53,7 @@ def event(uid, operation, own, *, request_id, tenant="ward-a", time_ms=TIME_MS):
     }
 
 
-def intent(request_id, *, trace_ids=(7,), epoch=1, **envelope):
+def intent(request_id, *, trace_ids=(7,), epoch=1, pseudonym=None, **envelope):
     own = {
         "phase": "intent",
         "model": MODEL,
@@ -72,6 +72,8 @@ def intent(request_id, *, trace_ids=(7,), epoch=1, **envelope):
         },
         "watermark": {"scheme": "pcg-v1", "epoch": epoch, "trace_ids": list(trace_ids)},
     }
+    if pseudonym is not None:
+        own["pseudonym"] = pseudonym
     uid = f"{request_id}/intent"
     return event(uid, "chat.completions.create", own, request_id=request_id, **envelope)
 
