@@ -5,8 +5,9 @@ The order of the steps is the point of the design:
 1. A hard filter, failing closed: data class, tenant, pin, capability. Nothing after it, no retry,
    no hedge and no fall-back, ever looks beyond what it let through.
 2. A floor of quality by the request's grade.
-3. Of two endpoints drawn at random, the one that should begin to answer sooner (power of two
-   choices, as in Prequal: latency and requests in flight, not processor load).
+3. In each tier, of two endpoints drawn at random the one that should begin to answer sooner (power
+   of two choices, as in Prequal: latency and requests in flight, not processor load); and of these
+   the soonest. Drawing across tiers would send easy requests where hard ones have nowhere else.
 """
 
 from collections.abc import Callable, Sequence
@@ -151,9 +152,10 @@ def choose(
             kind="server_error",
             code="no_tier_available",
         )
-    # 3. Two drawn, the sooner taken.
+    # 3. Two drawn in each tier, the sooner taken.
     estimates = {c.name: estimate_s(c, thresholds) for c in able}
-    best = min(_pair(able, draw), key=lambda c: estimates[c.name])
+    drawn = [c for tier in TIERS for c in _pair([c for c in able if c.tier == tier], draw)]
+    best = min(drawn, key=lambda c: estimates[c.name])
     spares = sorted((c for c in able if c is not best), key=lambda c: estimates[c.name])
     return Decision(
         best.name,

@@ -1,0 +1,1 @@
+"""The loop that watches the tiers, explains them and tunes their routing."""
