@@ -13,6 +13,8 @@ Text = Annotated[str, Meta(min_length=1, max_length=256)]
 Count = Annotated[int, Meta(ge=0)]
 # Random, from the deployment's own mapping; never derived from the person (45 CFR 164.514(c)).
 Pseudonym = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+# Milliseconds since 1970, up to the end of the year 9999: what calendars can name.
+Time = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 TraceId = Annotated[int, Meta(ge=0, lt=2**32)]
 Hmac = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
@@ -206,7 +208,7 @@ class Event(Struct):
     category_uid: Literal[6]
     activity_id: Annotated[int, Meta(ge=0, le=99)]
     type_uid: Annotated[int, Meta(ge=600300, le=600399)]
-    time: Count
+    time: Time
     severity_id: Annotated[int, Meta(ge=0, le=99)]
     status_id: Literal[0, 1, 2]
     status_code: str
