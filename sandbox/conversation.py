@@ -18,6 +18,10 @@ from sandbox.errors import (
 from sandbox.launch import Worker
 
 _RECEIVE_BYTES = 1 << 16
+# A worker that has answered exits at once; one that does not is killed.
+EXIT_LIMIT_S = 1.0
+# A killed worker is reaped within milliseconds; past this its end is recorded as unknown.
+REAP_LIMIT_S = 5.0
 # How a worker says that a grammar was the trouble.
 _GRAMMAR = f"failed: {GrammarRefused.__name__}: "
 
@@ -78,6 +82,22 @@ async def _readable(connection: socket.socket) -> None:
         await ready.wait()
     finally:
         loop.remove_reader(connection.fileno())
+
+
+async def bury(worker: Worker, *, whole: bool) -> Mapping[str, Any]:
+    """See a worker to its end and return its attestation, completed by how it ended.
+
+    whole: whether its answer is, so that it exits by itself.
+    """
+    try:
+        if whole:
+            await asyncio.wait([worker.exited], timeout=EXIT_LIMIT_S)
+        worker.kill()
+        await asyncio.wait([worker.exited], timeout=REAP_LIMIT_S)
+        exited = worker.exited.result() if worker.exited.done() else None
+    finally:
+        worker.discard()
+    return {**worker.attestation, "end": ending(exited, worker.refused)}
 
 
 def ending(exited: wire.Exited | None, refused: str | None) -> Mapping[str, Any]:

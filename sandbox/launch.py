@@ -42,6 +42,7 @@ class Worker:
     """One worker: its socket, its pidfd, and its end once the zygote has reaped it.
 
     listener: where the kernel tells of refused calls. refused: the name of one, if there was.
+    admitted: whether it ever waited for a job.
     """
 
     pid: int
@@ -51,6 +52,7 @@ class Worker:
     attestation: Mapping[str, Any] = field(default_factory=dict)
     listener: int = -1
     refused: str | None = None
+    admitted: bool = False
 
     def watch(self, listener: int) -> None:
         """Kill the worker when the kernel tells of a call outside its list, and keep its name."""
@@ -61,6 +63,12 @@ class Worker:
         """End the process at once, if it has not ended; the pidfd never names another."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def discard(self) -> None:
+        """End it, if it has not ended, and let go of it. Safe to repeat."""
+        if self.pidfd >= 0:
+            self.kill()
+            self.close()
 
     def close(self) -> None:
         """Let go of its descriptors; it must have ended or been killed."""
@@ -90,7 +98,7 @@ class Zygote:
         *,
         group: Group | None,
         on_worker: Callable[[Worker], None],
-        on_miss: Callable[[str], None],
+        on_miss: Callable[[str], object],
         on_end: Callable[[str], None],
     ) -> None:
         self._process = process
@@ -221,7 +229,7 @@ async def launch(
     limits: Limits,
     send_weights: SendWeights,
     on_worker: Callable[[Worker], None],
-    on_miss: Callable[[str], None],
+    on_miss: Callable[[str], object],
     on_end: Callable[[str], None],
     entry: Sequence[str] = ENTRY,
     outer: Outer,

@@ -22,10 +22,6 @@ _log = logging.getLogger(__name__)
 
 # A worker locks itself down in about a millisecond; one that takes this long never will.
 WELCOME_LIMIT_S = 10.0
-# A worker that has answered exits at once; one that does not is killed.
-EXIT_LIMIT_S = 1.0
-# A killed worker is reaped within milliseconds; past this its end is recorded as unknown.
-REAP_LIMIT_S = 5.0
 BACKOFF_S = (0.1, 0.5, 2.0, 5.0)
 
 
@@ -163,7 +159,7 @@ class Pool:
         finally:
             timer.cancel()
             late = time.monotonic() >= deadline
-            attestation = await self._bury(worker, whole=end is not None)
+            attestation = await conversation.bury(worker, whole=end is not None)
         if end is None:
             raise conversation.death(told, attestation, late=late, deadline_s=deadline_s)
         yield Finished(end.reason, end.evidence, attestation)
@@ -191,22 +187,6 @@ class Pool:
         if self._stopped:
             raise ZygoteFailed("The pool was stopped.")
 
-    async def _bury(self, worker: Worker, *, whole: bool) -> Mapping[str, Any]:
-        """See a worker to its end and return its attestation, completed by how it ended.
-
-        whole: whether its answer is, so that it exits by itself.
-        """
-        try:
-            if whole:
-                await asyncio.wait([worker.exited], timeout=EXIT_LIMIT_S)
-            worker.kill()
-            await asyncio.wait([worker.exited], timeout=REAP_LIMIT_S)
-            exited = worker.exited.result() if worker.exited.done() else None
-        finally:
-            worker.kill()
-            worker.close()
-        return {**worker.attestation, "end": conversation.ending(exited, worker.refused)}
-
     async def _launch(self) -> None:
         self._launching = True
         try:
@@ -214,7 +194,7 @@ class Pool:
             self._zygote = await launch(
                 limits=self._limits,
                 send_weights=self._send_weights,
-                on_worker=lambda worker: self._begin(self._welcome(worker)),
+                on_worker=self._arrived,
                 on_miss=lambda trouble: self._begin(self._replace(trouble)),
                 on_end=self._zygote_ended,
                 entry=self._entry,
@@ -230,6 +210,11 @@ class Pool:
         for _ in range(self._size):
             self._zygote.spawn()
 
+    def _arrived(self, worker: Worker) -> None:
+        """Welcome a worker; one that is not admitted, for whatever reason, is let go of."""
+        task = self._begin(self._welcome(worker))
+        task.add_done_callback(lambda _: None if worker.admitted else worker.discard())
+
     async def _welcome(self, worker: Worker) -> None:
         """Admit a worker once it says that it is locked down and is seen to be, from outside."""
         try:
@@ -237,15 +222,12 @@ class Pool:
                 await conversation.welcome(worker)
             worker.attestation = {**self._attestation, **attest.observe(worker.pid)}
         except (SandboxError, TimeoutError) as error:
-            worker.kill()
-            worker.close()
+            worker.discard()
             await self._replace(str(error) or "a worker did not lock itself down in time")
             return
-        except asyncio.CancelledError:
-            worker.close()
-            raise
         self._failures = 0
         async with self._arrivals:
+            worker.admitted = True
             self._idle.append(worker)
             # All of them: one that is being cancelled may not pass the word on.
             self._arrivals.notify_all()
@@ -297,7 +279,8 @@ class Pool:
         while self._idle:
             self._idle.popleft().close()
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
