@@ -17,8 +17,9 @@ from typing import Any
 
 from audit.errors import AuditError
 from gateway import logbook
+from gateway.likelihoods import likelihoods
 from gateway.marking import ChoiceMark, measured
-from gateway.question import Ended, Piece, Question
+from gateway.question import Ended, Piece, Question, TokenLikelihood
 from gateway.recorder import Recorder
 from gateway.request_secrets import Secrets, derived
 from gateway.stopping import StopWatcher
@@ -49,6 +50,7 @@ class _Choice:
     text: list[str] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     finish_reason: str | None = None
+    likelihoods: list[TokenLikelihood] = field(default_factory=list)
     evidence: Mapping[str, Any] | None = None
     attestation: Mapping[str, Any] | None = None
 
@@ -99,6 +101,10 @@ class Answer:
     def texts(self) -> list[tuple[str, str]]:
         """Return each choice's text and finish reason."""
         return [("".join(c.text), c.finish_reason or "length") for c in self._choices]
+
+    def likelihoods(self, choice: int) -> list[TokenLikelihood]:
+        """Return how likely the model held each token of a choice's text, if it was asked."""
+        return self._choices[choice].likelihoods
 
     def intent(self) -> dict[str, Any]:
         """Build the entry that must be durable before a model runs."""
@@ -218,16 +224,22 @@ class Answer:
         decoder = model.tokenizer.decoder()
         stops = StopWatcher(self.question.stops)
 
+        untold: list[TokenLikelihood] = []
+
         async def send(text: str) -> None:
             if text:
                 choice.text.append(text)
-                await put(Piece(index, text))
+                choice.likelihoods += untold
+                piece = Piece(index, text, tuple(untold))
+                untold.clear()
+                await put(piece)
 
         reason = "stop"
         async with aclosing(model.backend.generate(self._job(choice.mark))) as run:
             async for item in run:
                 if isinstance(item, TokenBatch):
                     choice.tokens.extend(item.tokens)
+                    untold += likelihoods(item.likelihoods, model.tokenizer.token_bytes)
                     await send(stops.feed(decoder.feed(item.tokens)))
                     if stops.stopped:
                         break
@@ -255,6 +267,8 @@ class Answer:
             trace_id=mark.trace_id,
             seed=mark.seed,
             shaping=question.shaping,
+            grammar=question.grammar,
+            likely=question.likely,
         )
 
     def _hmac(self, content: bytes) -> str:

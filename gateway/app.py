@@ -15,11 +15,16 @@ from audit.errors import LogUnavailable
 from gateway.answer import Answers
 from gateway.api import health, models, provenance, receipts
 from gateway.api.asgi import REQUEST_ID, App, ClientGone, RequestIds
-from gateway.api.chat import Chat
+from gateway.api.asking import Asking
+from gateway.api.chat import ChatDialect
+from gateway.api.completions import CompletionDialect
 from gateway.api.errors import INTERNAL, envelope, refusal, refusal_headers
+from gateway.api.generating import Generating
+from gateway.api.responses import ResponseDialect
 from gateway.catalogue import Catalogue
 from gateway.doorkeeper import Doorkeeper
 from gateway.errors import RequestRefused
+from gateway.limits import RequestLimits
 from gateway.pacing import Pace
 from gateway.provenance import Trace
 from gateway.recorder import Recorder
@@ -34,7 +39,7 @@ _log = logging.getLogger("sealgate")
 class Gateway:
     """The parts that routes work with, started and ready.
 
-    trace: finds the request behind a text. receipt: signs for a request's outcome. checks: what
+    log: the audit log's database, to read. trace: finds the request behind a text. receipt: signs for a request's outcome. checks: what
     readiness is made of, by name.
     """
 
@@ -43,6 +48,8 @@ class Gateway:
     doorkeeper: Doorkeeper
     recorder: Recorder
     answers: Answers
+    limits: RequestLimits
+    log: sa.Engine
     trace: Callable[[str], Trace]
     receipt: Callable[[str], str]
     checks: Callable[[], dict[str, bool]]
@@ -55,15 +62,22 @@ def create_app(gateway: Gateway) -> App:
     app.state.pace = Pace(
         per_minute=gateway.settings.verifications_per_minute, clock=time.monotonic
     )
-    chat = Chat(
-        settings=gateway.settings,
-        catalogue=gateway.catalogue,
-        doorkeeper=gateway.doorkeeper,
-        answers=gateway.answers,
-        receipt=gateway.receipt,
-    )
-    app.router.routes.append(Route("/v1/chat/completions", chat, methods=["POST"]))
-    for part in (models, provenance, receipts, health):
+    asking = Asking(gateway.settings, gateway.catalogue)
+    for path, dialect in (
+        ("/v1/chat/completions", ChatDialect(asking)),
+        ("/v1/completions", CompletionDialect(asking)),
+        ("/v1/responses", ResponseDialect(asking)),
+    ):
+        route = Generating(
+            dialect=dialect,
+            doorkeeper=gateway.doorkeeper,
+            answers=gateway.answers,
+            limits=gateway.limits,
+            receipt=gateway.receipt,
+            body_limit_bytes=gateway.settings.body_limit_bytes,
+        )
+        app.router.routes.append(Route(path, route, methods=["POST"]))
+    for part in (models, provenance, receipts, audit, health):
         app.include_router(part.router)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientGone, _gone)

@@ -74,7 +74,8 @@ class RequestRefused(GatewayError):
     """A request that is answered with an error of OpenAI's envelope.
 
     status: HTTP status. kind: the envelope's `type`. param: the field at fault, or None.
-    code: the envelope's machine-readable `code`, or None.
+    code: the envelope's machine-readable `code`, or None. retry_after_s: when trying again may
+    help. should_retry: False tells clients that it will not.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class RequestRefused(GatewayError):
         kind: str = "invalid_request_error",
         param: str | None = None,
         code: str | None = None,
+        retry_after_s: float | None = None,
+        should_retry: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -92,3 +95,5 @@ class RequestRefused(GatewayError):
         self.kind = kind
         self.param = param
         self.code = code
+        self.retry_after_s = retry_after_s
+        self.should_retry = should_retry

@@ -18,11 +18,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from audit.sequencer import Sequencer
-from audit.store import open_log
+from audit.store import existing_log
 from gateway import logbook
+from gateway.anchoring import Trust, anchors, held_against, kept_anchored
 from gateway.answer import Answers
 from gateway.app import Gateway
 from gateway.backends.local import LocalBackend
+from gateway.budgets import Budgets
 from gateway.catalogue import Catalogue, ServedModel
 from gateway.custody import Secret
 from gateway.doorkeeper import Doorkeeper
@@ -30,6 +32,7 @@ from gateway.errors import HomeUnusable, ModelMissing
 from gateway.home import Home, existing
 from gateway.identity import Credentials, peppers
 from gateway.keybroker import running as key_broker
+from gateway.limits import RequestLimits, unlimited
 from gateway.marking import PURPOSE
 from gateway.models.chat import ChatTemplate
 from gateway.models.importing import TEMPLATE, TOKENIZER
@@ -45,6 +48,9 @@ from sandbox.limits import Limits
 from sandbox.pool import Pool
 from sandbox.probe import Wall, probe, require
 from sandbox.vocabulary import Vocabulary
+
+# So many waits and generations no request outlasts, whatever its choices wait for.
+LONGEST_REQUESTS = 10
 
 
 @asynccontextmanager
@@ -68,12 +74,12 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
     async with AsyncExitStack() as stack:
         stack.enter_context(_only_gateway(home))
         keys = stack.enter_context(key_broker(home, secret))
-        engine = open_log(home.database)
+        engine = existing_log(settings.log_location)
         stack.callback(engine.dispose)
         sequencer = _sequencer(engine, settings, keys)
         stack.callback(sequencer.close)
         sequencer.start()
-        sequencer.recover()
+        await _settled(stack, engine, sequencer, settings, keys)
         recorder = Recorder(sequencer, acknowledgement_s=settings.acknowledgement_s)
         catalogue = Catalogue(
             {
@@ -84,12 +90,16 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         credentials = Credentials(engine, peppers=peppers(keys))
         await _note(recorder, "gateway.start", _circumstances(settings, catalogue, walls))
         stack.push_async_callback(_note, recorder, "gateway.stop", {})
+        budgets = Budgets(engine, now=lambda: datetime.now(UTC))
+        stack.callback(budgets.flush)
         yield Gateway(
             settings=settings,
             catalogue=catalogue,
             doorkeeper=Doorkeeper(credentials, recorder),
             recorder=recorder,
             answers=Answers(recorder, keys),
+            limits=RequestLimits(subjects=unlimited, budgets=budgets, clock=time.monotonic),
+            log=engine,
             trace=_tracer(engine, catalogue, keys, credentials),
             receipt=_receipts(engine, keys, settings),
             checks=lambda: _checks(sequencer, catalogue),
@@ -119,6 +129,23 @@ def _sequencer(engine: sa.Engine, settings: Settings, keys: BrokerClient) -> Seq
         sign=lambda message: keys.sign("checkpoint", message),
         public_keys=lambda: keys.public_keys("checkpoint"),
     )
+
+
+async def _settled(
+    stack: AsyncExitStack,
+    engine: sa.Engine,
+    sequencer: Sequencer,
+    settings: Settings,
+    keys: BrokerClient,
+) -> None:
+    """Hold the log against its anchors, close what nobody answers any more, keep it anchored."""
+    places = anchors(settings)
+    key, *earlier = keys.public_keys("checkpoint")
+    await asyncio.to_thread(held_against, engine, places, Trust(settings.origin, key, earlier))
+    # Over a database others may be answering; over a file of our own, nobody is.
+    longest_s = LONGEST_REQUESTS * (settings.queue_s + settings.deadline_s)
+    sequencer.recover(older_than_s=longest_s if settings.database_url else None)
+    await stack.enter_async_context(kept_anchored(engine, settings, places))
 
 
 async def _served(

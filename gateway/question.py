@@ -11,7 +11,8 @@ from sandbox.wire import Shaping
 class Question:
     """A request that was checked: everything that shapes its answer.
 
-    prompt: token ids. body: the bytes the client sent, kept for their HMAC alone.
+    prompt: token ids. grammar, likely: as in `sandbox.wire.Job`. body: the bytes the
+    client sent, kept for their HMAC alone.
     """
 
     request_id: str
@@ -29,14 +30,29 @@ class Question:
     seed: int | None
     source_ip: str | None
     shaping: Shaping = field(default_factory=Shaping)
+    grammar: str = field(default="", repr=False)
+    likely: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLikelihood:
+    """How likely the model held a token of the answer. token: its bytes.
+
+    logprob: natural logarithm. top: the most likely tokens with theirs.
+    """
+
+    token: bytes = field(repr=False)
+    logprob: float = field(repr=False)
+    top: tuple[tuple[bytes, float], ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text of one choice that may be sent."""
+    """Text of one choice that may be sent, and the likelihoods of tokens that came with it."""
 
     choice: int
     text: str = field(repr=False)
+    likelihoods: tuple[TokenLikelihood, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

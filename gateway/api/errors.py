@@ -1,5 +1,6 @@
 """The one place where errors become HTTP: OpenAI's envelope, string codes, no internals."""
 
+import math
 from http import HTTPStatus
 
 import msgspec
@@ -7,7 +8,7 @@ import msgspec
 from audit.errors import LogUnavailable
 from gateway.errors import RequestRefused
 from privacy.errors import PrivacyError
-from sandbox.errors import SandboxError
+from sandbox.errors import GrammarRefused, SandboxError
 
 INTERNAL = "internal_error"
 LOG_UNAVAILABLE = "log_unavailable"
@@ -39,6 +40,13 @@ def refusal(error: Exception) -> RequestRefused:
                 kind="server_error",
                 code="keys_unavailable",
             )
+        case GrammarRefused():
+            return RequestRefused(
+                "The form that this answer was asked for cannot be enforced: its schema is no "
+                "JSON schema, uses what is not supported, or is too large.",
+                param="response_format",
+                code="invalid_schema",
+            )
         case SandboxError():
             return RequestRefused(
                 "The model's sandbox ended early. Nothing was lost but this answer; send the "
@@ -57,12 +65,22 @@ def refusal(error: Exception) -> RequestRefused:
 
 
 def refusal_headers(refused: RequestRefused) -> list[tuple[bytes, bytes]]:
-    """Return the headers that belong to a refusal's status (RFC 9110, 10.2.3 and 11.6.1)."""
-    if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return [(b"retry-after", b"1")]
+    """Return the headers that belong to a refusal (RFC 9110, 10.2.3 and 11.6.1).
+
+    OpenAI's clients read milliseconds first, and obey `x-should-retry` before any status.
+    """
+    headers = []
+    wait_s = refused.retry_after_s
+    if wait_s is None and refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        wait_s = 1.0
+    if wait_s is not None:
+        headers.append((b"retry-after", str(math.ceil(wait_s)).encode()))
+        headers.append((b"retry-after-ms", str(math.ceil(wait_s * 1000)).encode()))
+    if refused.should_retry is not None:
+        headers.append((b"x-should-retry", str(refused.should_retry).lower().encode()))
     if refused.status == HTTPStatus.UNAUTHORIZED:
-        return [(b"www-authenticate", b"Bearer")]
-    return []
+        headers.append((b"www-authenticate", b"Bearer"))
+    return headers
 
 
 def envelope(refused: RequestRefused) -> bytes:

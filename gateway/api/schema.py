@@ -1,27 +1,16 @@
-"""The bodies of `POST /v1/chat/completions`, as OpenAI defines them, for the subset served here.
-
-Unknown fields are tolerated, as clients send new ones before servers know them; a known field
-that would change the answer and is not served yet is refused by name, never ignored.
-"""
+"""The body of `POST /v1/chat/completions`, as OpenAI defines it, for the subset served here."""
 
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from gateway.api import decoding
+from gateway.api.formats import ResponseFormat, Tool, ToolCall, ToolChoice
+from gateway.api.sampling import Count, Sampling, unserved
 from gateway.errors import RequestRefused
-from sandbox.wire import Shaping
+from sandbox.wire import MOST_LIKELY
 
-MAX_CHOICES = 8
-MAX_STOPS = 4
-MAX_BIASES = 1024
-# Each piece of an answer is held against every stop string; this bounds that work.
-MAX_STOP_LENGTH = 256
-
-Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
-Bias = Annotated[float, msgspec.Meta(ge=-100, le=100)]
-Token = Annotated[int, msgspec.Meta(ge=0, lt=1 << 18)]
-Stop = Annotated[str, msgspec.Meta(max_length=MAX_STOP_LENGTH)]
+MAX_TOOLS = 128
 
 
 class TextPart(msgspec.Struct, frozen=True):
@@ -32,71 +21,42 @@ class TextPart(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One message of the conversation."""
+    """One message of the conversation. tool_call_id: the call that a `tool` message answers."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
-    tool_calls: list[Any] | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
 
 
-class StreamOptions(msgspec.Struct, frozen=True):
-    """What a stream carries beside the text."""
+class ChatRequest(Sampling, frozen=True, kw_only=True):
+    """A chat completion request."""
 
-    include_usage: bool = False
-
-
-class ChatRequest(msgspec.Struct, frozen=True):
-    """A chat completion request; ranges are OpenAI's."""
-
-    model: str
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
-    stream: bool = False
-    stream_options: StreamOptions | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
-    top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] | None = None
-    stop: Stop | Annotated[list[Stop], msgspec.Meta(max_length=MAX_STOPS)] | None = None
-    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    tools: list[Any] | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    tools: Annotated[list[Tool], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
     logprobs: bool | None = None
-    logit_bias: Annotated[dict[Token, Bias], msgspec.Meta(max_length=MAX_BIASES)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, msgspec.Meta(ge=0.01, le=10)] | None = None
-    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    receipt: bool = False
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """The stop strings, none of them empty."""
-        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return tuple(text for text in given if text)
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=MOST_LIKELY)] | None = None
 
     @property
     def token_limit(self) -> int | None:
         """The limit the client named, by its newer name first."""
         return self.max_completion_tokens or self.max_tokens
 
-    def shaping(self) -> Shaping:
-        """Return what bends the model's prediction before a token is drawn."""
-        given = {
-            "min_p": self.min_p,
-            "repetition_penalty": self.repetition_penalty,
-            "frequency_penalty": self.frequency_penalty,
-            "presence_penalty": self.presence_penalty,
-            "logit_bias": self.logit_bias,
-        }
-        return msgspec.convert({k: v for k, v in given.items() if v is not None}, Shaping)
+    @property
+    def likely(self) -> int | None:
+        """How many of the most likely tokens are told with each token; None for none at all."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
     def turns(self) -> list[dict[str, str]]:
         """Return the messages as role and plain text, in order."""
         return [
-            {"role": _role(message.role), "content": _text(message, index)}
+            {"role": _role(message.role), "content": _content(message, index)}
             for index, message in enumerate(self.messages)
         ]
 
@@ -111,30 +71,22 @@ def decode(body: bytes) -> ChatRequest:
         RequestRefused: Not JSON, a field of the wrong type or range, or one not served.
     """
     request = decoding.decode(_decoder, body)
-    _refuse_unserved(request)
+    if request.functions:
+        raise unserved("functions", "is superseded by 'tools'")
+    if request.top_logprobs and not request.logprobs:
+        raise RequestRefused("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
     return request
 
 
-def _refuse_unserved(request: ChatRequest) -> None:
-    """Raise for a field that would change the answer and that nothing here honours yet."""
-    unserved = {
-        "tools": bool(request.tools),
-        "messages.tool_calls": any(message.tool_calls for message in request.messages),
-        "functions": bool(request.functions),
-        "response_format": (request.response_format or {}).get("type", "text") != "text",
-        "logprobs": bool(request.logprobs),
-    }
-    for name, asked in unserved.items():
-        if asked:
-            raise RequestRefused(
-                f"{name!r} is not supported by this model. Send the request without it.",
-                param=name,
-                code="unsupported_parameter",
-            )
-
-
 def _role(role: str) -> str:
-    return "system" if role == "developer" else role
+    """Return the role a template knows: what a tool said reaches the model as the user's turn."""
+    return {"developer": "system", "tool": "user"}.get(role, role)
+
+
+def _content(message: Message, index: int) -> str:
+    """Return a message's text; earlier calls stand as the model was told to write them."""
+    calls = "".join(call.written() for call in message.tool_calls or ())
+    return _text(message, index) + calls
 
 
 def _text(message: Message, index: int) -> str:

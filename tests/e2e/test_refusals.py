@@ -58,7 +58,7 @@ REFUSED = {
     "malformed JSON": (b'{"model": "smol', 400, "invalid_json", None),
     "not UTF-8": (b'{"model": "\xff"}', 400, "invalid_json", None),
     "nested too deeply": (
-        b'{"model":"m","tools":' + b"[" * 100_000,
+        b'{"model":"m","store":' + b"[" * 100_000,
         400,
         "invalid_json",
         None,
@@ -69,11 +69,12 @@ REFUSED = {
     "temperature out of range": (chat(temperature=3), 400, None, "temperature"),
     "too many choices": (chat(n=100), 400, None, "n"),
     "long stop string": (chat(stop="x" * 1000), 400, None, "stop"),
-    "tools": (chat(tools=[{"type": "function"}]), 400, "unsupported_parameter", "tools"),
-    "grammar": (
-        chat(response_format={"type": "json_object"}),
+    "old functions": (chat(functions=[{"name": "f"}]), 400, "unsupported_parameter", "functions"),
+    "tool without a function": (chat(tools=[{"type": "function"}]), 400, None, "tools"),
+    "schema that is none": (
+        chat(response_format={"type": "json_schema", "json_schema": {"schema": {"type": "x"}}}),
         400,
-        "unsupported_parameter",
+        "invalid_schema",
         "response_format",
     ),
     "image": (

@@ -1,0 +1,175 @@
+"""The edge that all generating routes share, as a raw ASGI callable over a dialect.
+
+A dialect reads one API's request into a question and writes its answer in that API's words; who
+may ask, what is recorded and what happens when a client leaves is the same for all of them.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from gateway.answer import Answer, Answers
+from gateway.api.asgi import REQUEST_ID, ClientGone, Receive, Scope, Send, read_body
+from gateway.api.errors import INTERNAL, SHUTTING_DOWN, refusal
+from gateway.api.presence import Left, while_present
+from gateway.api.sent import Sent
+from gateway.doorkeeper import Doorkeeper
+from gateway.identity import Principal, Role
+from gateway.limits import RequestLimits
+from gateway.question import Ended, Piece, Question
+
+# Makes the outcome durable, and returns what the answer's last object holds beside it.
+Closing = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
+_log = logging.getLogger("sealgate")
+
+
+class Rendering(Protocol):
+    """One answer in one API's words. A stream's events concern one answer and are called once."""
+
+    @property
+    def question(self) -> Question:
+        """What was asked."""
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer goes out as it comes."""
+
+    @property
+    def receipt(self) -> bool:
+        """Whether the answer comes with a receipt."""
+
+    def whole(self, answer: Answer, extra: Mapping[str, Any]) -> bytes:
+        """Return a complete answer's body. extra: what it holds beside the answer."""
+
+    def begin(self, answer: Answer) -> bytes:
+        """Return the events before the first piece."""
+
+    def piece(self, item: Piece | Ended) -> bytes:
+        """Return the events of one piece."""
+
+    def end(self, answer: Answer, extra: Mapping[str, Any]) -> bytes:
+        """Return the events after the last piece, once the outcome is durable."""
+
+
+class Dialect(Protocol):
+    """One API's requests."""
+
+    @property
+    def operation(self) -> str:
+        """What entries call it."""
+
+    def rendering(self, scope: Scope, principal: Principal, body: bytes) -> Rendering:
+        """Read a request; runs in a thread.
+
+        Raises:
+            RequestRefused: It cannot be served as it is.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Generating:
+    """A route. Everything it needs is handed in by the composition root."""
+
+    dialect: Dialect
+    doorkeeper: Doorkeeper
+    answers: Answers
+    limits: RequestLimits
+    receipt: Callable[[str], str]
+    body_limit_bytes: int
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; the client's leaving cancels it wherever it is."""
+        sent = Sent(send)
+        try:
+            principal = await self.doorkeeper.admit(
+                scope, operation=self.dialect.operation, role=Role.CLIENT
+            )
+            with self.limits.entered(principal) as headers:
+                sent.headers += headers
+                body = await read_body(receive, limit_bytes=self.body_limit_bytes)
+                await while_present(
+                    receive, lambda left: self._serve(scope, principal, body, sent, left)
+                )
+        except ClientGone:
+            return
+        except asyncio.CancelledError:
+            # Only a server that stops cancels a request, and this is all that is left of it.
+            await sent.refusal(SHUTTING_DOWN)
+        except Exception as error:  # noqa: BLE001 - the edge: the client gets the envelope.
+            await self._refuse(scope, sent, error)
+
+    async def _refuse(self, scope: Scope, sent: Sent, error: Exception) -> None:
+        refused = refusal(error)
+        if refused.code == INTERNAL:
+            _log.error("%s failed", scope[REQUEST_ID], exc_info=error)
+        elif refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            _log.warning("%s failed: %s", scope[REQUEST_ID], error)
+        if not sent.begun:
+            await self.doorkeeper.refused(scope, refused)
+        await sent.refusal(refused)
+
+    async def _serve(
+        self, scope: Scope, principal: Principal, body: bytes, sent: Sent, left: Left
+    ) -> None:
+        # A long prompt takes its time; the event loop serves others meanwhile.
+        rendering = await asyncio.to_thread(self.dialect.rendering, scope, principal, body)
+        question = rendering.question
+        with self.limits.reserved(
+            principal, tokens=len(question.prompt) + question.choices * question.max_tokens
+        ) as reservation:
+            answer = await self.answers.open(question)
+            sent.begun = True
+            try:
+                close = self._closing(rendering, answer)
+                await (_stream if rendering.streamed else _whole)(answer, rendering, sent, close)
+            except asyncio.CancelledError:
+                ending, status = ("client_gone", 499) if left() else ("shutdown", 503)
+                await asyncio.shield(answer.abandon(ending, status=status))
+                raise
+            except Exception as error:
+                await answer.abandon("failed", status=refusal(error).status)
+                raise
+            finally:
+                reservation.settle(len(question.prompt) + answer.completion_tokens)
+
+    def _closing(self, rendering: Rendering, answer: Answer) -> Closing:
+        """Return what completes the answer, and tells what its last object holds beside it."""
+
+        async def close() -> dict[str, Any]:
+            await answer.complete()
+            if not rendering.receipt:
+                return {}
+            # The outcome is in the log, and so is what the receipt signs for.
+            return {"receipt": await asyncio.to_thread(self.receipt, answer.question.request_id)}
+
+        return close
+
+
+async def _whole(answer: Answer, rendering: Rendering, sent: Sent, close: Closing) -> None:
+    async with aclosing(answer.pieces()) as pieces:
+        async for _ in pieces:
+            pass
+    extra = await close()
+    await sent.json(rendering.whole(answer, extra))
+
+
+async def _stream(answer: Answer, rendering: Rendering, sent: Sent, close: Closing) -> None:
+    async with aclosing(answer.pieces()) as pieces:
+        before = rendering.begin(answer)
+        async for events in _events(pieces, rendering):
+            await sent.body(before + events)
+            before = b""
+    extra = await close()
+    await sent.body(rendering.end(answer, extra), last=True)
+
+
+async def _events(
+    pieces: AsyncIterator[Piece | Ended], rendering: Rendering
+) -> AsyncIterator[bytes]:
+    async for item in pieces:
+        if events := rendering.piece(item):
+            yield events
