@@ -81,7 +81,7 @@ def load(framework: str) -> Catalogue:
     """
     if framework not in FRAMEWORKS:
         raise FrameworkUnknown(
-            f"there is no catalogue for {framework!r}; choose one of: {', '.join(FRAMEWORKS)}"
+            f"There is no catalogue for {framework!r}; choose one of: {', '.join(FRAMEWORKS)}."
         )
     text = (files("audit.controls") / f"{framework}.json").read_text(encoding="utf-8")
     return parse(json.loads(text))

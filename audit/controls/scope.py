@@ -27,9 +27,14 @@ class Period:
 
     def __post_init__(self) -> None:
         if self.start.tzinfo is None or self.end.tzinfo is None:
-            raise PeriodInvalid("a period's times must name their zone")
+            raise PeriodInvalid("A period's times must name their zone.")
         if self.end <= self.start:
-            raise PeriodInvalid("a period must end after it starts")
+            raise PeriodInvalid("A period must end after it starts.")
+
+    def require_begun(self, now: datetime) -> None:
+        """Raise PeriodInvalid unless the period has begun: nothing can be on record of it yet."""
+        if self.start > now:
+            raise PeriodInvalid("The period starts in the future; choose one that has begun.")
 
     @property
     def start_ms(self) -> int:
@@ -145,14 +150,14 @@ def _model(given: Mapping[str, Any]) -> ModelFact:
 def _moment(given: object) -> str | None:
     """Print a time given as text, as a datetime, or in milliseconds since 1970."""
     if isinstance(given, bool):
-        raise FactsMalformed("a key's creation must be a time")
+        raise FactsMalformed("A key's creation must be a time.")
     if isinstance(given, int):
         given = datetime.fromtimestamp(given // 1000, UTC)
     if isinstance(given, datetime):
         return given.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if given is None or isinstance(given, str):
         return given
-    raise FactsMalformed("a key's creation must be a time")
+    raise FactsMalformed("A key's creation must be a time.")
 
 
 def _list(given: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:

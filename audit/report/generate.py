@@ -72,10 +72,12 @@ def generate_report(
     Raises:
         FrameworkUnknown, PeriodInvalid, FactsMalformed, EventMalformed: from `audit.controls`.
     """
+    period = Period(start.replace(microsecond=0), _second_after(end))
+    period.require_begun(now)
     dossier = collect(
         events,
         catalogue=load(framework),
-        period=Period(start.replace(microsecond=0), _second_after(end)),
+        period=period,
         log=log,
         facts=facts(system),
         now=now.replace(microsecond=0),

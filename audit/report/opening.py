@@ -1,5 +1,7 @@
 """The title page, the scope with its limits, and the summary."""
 
+from datetime import timedelta
+
 from reportlab.platypus import Flowable, KeepTogether, Spacer
 
 from audit.controls.verdicts import MEANINGS, Verdict
@@ -76,6 +78,7 @@ def scope(dossier: Dossier) -> list[Flowable]:
             f"period starts at {stamp(dossier.period.start)} and ends just before "
             f"{stamp(dossier.period.end)}."
         ),
+        *_unfinished(dossier),
         look.text("Limits", "subheading"),
         *[look.bullet(limit) for limit in limits],
     ]
@@ -90,6 +93,7 @@ def summary(dossier: Dossier) -> list[Flowable]:
     ]
     return [
         *heading("Summary"),
+        *_silence(dossier),
         *_failures(dossier),
         KeepTogether(
             [
@@ -106,6 +110,28 @@ def summary(dossier: Dossier) -> list[Flowable]:
             [17, 11, 72],
             numbers=[1],
         ),
+    ]
+
+
+def _unfinished(dossier: Dossier) -> list[Flowable]:
+    if dossier.period.end <= dossier.generated + timedelta(seconds=1):
+        return []
+    return [
+        look.text(
+            f"The period had not ended when this report was made, at {stamp(dossier.generated)}. "
+            "What was recorded later is not in it."
+        )
+    ]
+
+
+def _silence(dossier: Dossier) -> list[Flowable]:
+    if dossier.row("entries_read")["in_period"]:
+        return []
+    return [
+        look.text(
+            "The log holds no entry of the period, so nothing could be examined. Silence is not "
+            "evidence that all was well."
+        )
     ]
 
 

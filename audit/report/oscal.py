@@ -76,8 +76,9 @@ def _plan(summary: Mapping[str, Any], identify: _Identifiers) -> Part:
 
 
 def _result(summary: Mapping[str, Any], identify: _Identifiers) -> Part:
-    framework, findings = summary["framework"], summary["findings"]
-    controls = [{"control-id": control_token(framework, name)} for name in findings]
+    # Sorted, since canonical JSON keeps no order of members: read back, it must be the same.
+    framework, findings = summary["framework"], sorted(summary["findings"].items())
+    controls = [{"control-id": control_token(framework, name)} for name, _ in findings]
     return {
         "uuid": identify("result"),
         "title": f"{summary['title']}, {summary['period']['start']} to {summary['period']['end']}",
@@ -91,11 +92,9 @@ def _result(summary: Mapping[str, Any], identify: _Identifiers) -> Part:
         "reviewed-controls": {"control-selections": [{"include-controls": controls}]},
         "observations": [
             _observation(name, figure, summary, identify)
-            for name, figure in summary["figures"].items()
+            for name, figure in sorted(summary["figures"].items())
         ],
-        "findings": [
-            _finding(name, finding, framework, identify) for name, finding in findings.items()
-        ],
+        "findings": [_finding(name, finding, framework, identify) for name, finding in findings],
     }
 
 

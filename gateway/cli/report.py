@@ -5,7 +5,8 @@ pyHanko takes most of a second to import, so only what signs or verifies imports
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -15,13 +16,13 @@ from typing import Annotated, Any
 import typer
 
 from audit import evidence
+from audit.controls.catalogue import load
 from audit.controls.scope import LogState
 from audit.errors import LogTampered
 from audit.report.generate import Report, generate_report
 from gateway.cli.models import SIGNATURE, manifests
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, write_file
 from gateway.cli.report_check import (
-    Checked,
     Demand,
     checked,
     key_of,
@@ -126,9 +127,9 @@ def verify(
             found = checked(file, public_keys=keys, demand=demand, session=session)
             session.record_access("report.verify", {"file": file.name})
     if as_json:
-        print_json(_shown(found))
+        print_json(found.shown())
     else:
-        print_lines(*_told(found))
+        print_lines(*found.told())
 
 
 @app.command("certificate")
@@ -168,12 +169,14 @@ def write_report(
         LogUnavailable: The log cannot be read, or the report cannot be recorded.
     """
     now = datetime.now(UTC)
+    # Said before a log of millions is verified for nothing.
+    load(framework)
     log, first_ms = _log_state(session)
     report = generate_report(
         framework=framework,
-        start=start or datetime.fromtimestamp((first_ms or 0) / 1000, UTC),
+        start=start or _moment(first_ms, now),
         end=last_day + timedelta(days=1) if last_day else now,
-        events=evidence.events(session.engine),
+        events=_readable(session),
         log=log,
         system=_facts(session),
         now=now,
@@ -195,6 +198,13 @@ def write_report(
         },
     )
     return Written(pdf, twins, report.summary["counts"], log.problem)
+
+
+def _moment(first_ms: int | None, now: datetime) -> datetime:
+    """Return the start of a period that nobody named: the log's first entry, or a day ago."""
+    if first_ms is None:
+        return now - timedelta(days=1)
+    return min(now, datetime.fromtimestamp(first_ms / 1000, UTC))
 
 
 def _signed(report: Report, session: Session, now: datetime) -> bytes:
@@ -220,10 +230,21 @@ def _log_state(session: Session) -> tuple[LogState, int | None]:
         found = verified_log(session)
     except LogTampered as error:
         # The report is made all the same: that the log does not verify is what it must say.
-        size = sum(1 for _ in evidence.events(session.engine))
-        return LogState(key.name, size, "", "", verified=False, problem=str(error)), None
+        times = [event.get("time") for _, event in _readable(session)]
+        first_ms = min((at for at in times if isinstance(at, int) and at > 0), default=None)
+        state = LogState(key.name, len(times), "", "", verified=False, problem=str(error))
+        return state, first_ms
     state = LogState(key.name, found.size, found.root, found.note, verified=True)
     return state, found.first_ms
+
+
+def _readable(session: Session) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield entries up to the first that is no JSON object; a log that verifies has none."""
+    with suppress(ValueError, TypeError):
+        for index, event in evidence.events(session.engine):
+            if not isinstance(event, dict):
+                return
+            yield index, event
 
 
 def _facts(session: Session) -> dict[str, Any]:
@@ -252,53 +273,10 @@ def _facts(session: Session) -> dict[str, Any]:
     }
 
 
-def _shown(found: Checked) -> dict[str, Any]:
-    summary = found.summary
-    return {
-        "valid": True,
-        "framework": summary["framework"],
-        "period": summary["period"],
-        "generated": summary["generated"],
-        "counts": summary["counts"],
-        "log_size": summary["log"]["size"],
-        "recomputed": found.recomputed,
-        "pages_reproduced": found.pages,
-        "entry": found.entry,
-        "beside": list(found.beside),
-    }
-
-
-def _told(found: Checked) -> list[str]:
-    summary = found.summary
-    period = summary["period"]
-    figures = (
-        f"All {len(summary['figures'])} figures were made again from the log's first "
-        f"{summary['log']['size']} entries and are the same."
-        if found.recomputed
-        else "The figures were not compared with a log: none was given."
-    )
-    pages = {
-        True: "All pages were printed again and are the same to the byte.",
-        False: f"The pages were not compared: they were set by {summary['typesetter']}.",
-        None: "The pages were not compared.",
-    }[found.pages]
-    entry = (
-        f"Its making is entry {found.entry} of the log."
-        if found.entry is not None
-        else "No entry of its making was found."
-    )
-    return [
-        "The report holds: one signature of the report key covers the whole file.",
-        f"  {summary['framework']}, {period['start']} up to {period['end']}",
-        f"  {figures}",
-        f"  {pages}",
-        *([f"  {entry}"] if found.recomputed else []),
-        *(f"  {name} beside it says the same." for name in found.beside),
-    ]
-
-
 def _day(text: str) -> datetime:
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
+        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+        # The calendar's last day has no day after it, at which a period could end.
+        return day + timedelta(days=1) - timedelta(days=1)
+    except (ValueError, OverflowError):
         raise PeriodUnclear(f"{text!r} is no day. Write it as 2026-01-31.") from None

@@ -50,6 +50,51 @@ class Checked:
     entry: int | None
     beside: tuple[str, ...]
 
+    def shown(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        summary = self.summary
+        return {
+            "valid": True,
+            "framework": summary["framework"],
+            "period": summary["period"],
+            "generated": summary["generated"],
+            "counts": summary["counts"],
+            "log_size": summary["log"]["size"],
+            "recomputed": self.recomputed,
+            "pages_reproduced": self.pages,
+            "entry": self.entry,
+            "beside": list(self.beside),
+        }
+
+    def told(self) -> list[str]:
+        """Return it in words, line by line."""
+        summary = self.summary
+        period = summary["period"]
+        figures = (
+            f"All {len(summary['figures'])} figures were made again from the log's first "
+            f"{summary['log']['size']} entries and are the same."
+            if self.recomputed
+            else "The figures were not compared with a log: none was given."
+        )
+        pages = {
+            True: "All pages were printed again and are the same to the byte.",
+            False: f"The pages were not compared: they were set by {summary['typesetter']}.",
+            None: "The pages were not compared.",
+        }[self.pages]
+        entry = (
+            f"Its making is entry {self.entry} of the log."
+            if self.entry is not None
+            else "No entry of its making was self."
+        )
+        return [
+            "The report holds: one signature of the report key covers the whole file.",
+            f"  {summary['framework']}, {period['start']} up to {period['end']}",
+            f"  {figures}",
+            f"  {pages}",
+            *([f"  {entry}"] if self.recomputed else []),
+            *(f"  {name} beside it says the same." for name in self.beside),
+        ]
+
 
 def report_key(session: Session) -> "ReportKey":
     """Return the key that signs this deployment's reports; the private half stays where it is."""

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import rfc8785
 
+from audit.controls.catalogue import FRAMEWORKS
 from audit.controls.verdicts import Verdict
 from audit.report.errors import ReportContradicted
-from audit.report.generate import OSCAL
+from audit.report.generate import OSCAL, SUMMARY
 from audit.report.oscal import OSCAL_VERSION, assessment_results, control_token
 from audit.report.recheck import read_summary
 from audit.report.signature import verify_signature
@@ -33,6 +34,14 @@ def test_twin_of_an_empty_or_tampered_log_is_valid(model, report, empty_log, goo
     state = replace(good_log.state, verified=False, problem="entry 3\nis changed.", root_hex="")
     for made in (report(empty_log), report(good_log, state=state)):
         model.AssessmentResults.model_validate(_results(made))
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_twin_follows_from_the_summary_as_it_is_read_back(model, report, good_log, framework):
+    made = report(good_log, framework=framework)
+    read_back = json.loads(made.attachments[SUMMARY])
+    assert rfc8785.dumps(assessment_results(read_back)) == made.attachments[OSCAL]
+    model.AssessmentResults.model_validate(_results(made))
 
 
 def test_version_is_the_one_that_the_model_knows(model):

@@ -1,5 +1,6 @@
 """The report as a reader sees it: complete, numbered, reproducible, and never markup."""
 
+import functools
 import io
 import json
 import re
@@ -24,6 +25,7 @@ HOSTILE = "<b>x</b>&amp;&"
 FORMAT_PAGE = Path(__file__).parents[4] / "docs" / "formats" / "report-v1.md"
 
 
+@functools.cache
 def _pages(pdf):
     return [page.extract_text() for page in pypdf.PdfReader(io.BytesIO(pdf)).pages]
 
@@ -223,24 +225,24 @@ def test_empty_log_makes_a_report_that_passes_nothing(report, empty_log):
     assert "No answer was completed in the period" in _text(made.pdf)
 
 
-@pytest.mark.parametrize(
-    ("name", "printed"),
-    [
-        (HOSTILE, HOSTILE),
-        ("<para>", "<para>"),
-        ('<img src="file:///etc/passwd"/>', '<img src="file:///etc/passwd"/>'),
-        ("<font color", "<font color"),
-        ("放射科", "[U+653E][U+5C04][U+79D1]"),
-        ("tab\tbell\a", "tab[U+0009]bell[U+0007]"),
-        ("Überweisung", "Überweisung"),
-        ("a" * 5000, "a" * 20),
-        ("\N{RIGHT-TO-LEFT OVERRIDE}evil", "[U+202E]evil"),
-    ],
-)
-def test_name_is_printed_as_text(report, good_log, name, printed):
-    client = good_log.client(name, "cred_odd")
-    good_log.answer(client)
-    assert _squeezed(printed) in _squeezed(_text(report(good_log).pdf))
+NAMES = [
+    (HOSTILE, HOSTILE),
+    ("<para>", "<para>"),
+    ('<img src="file:///etc/passwd"/>', '<img src="file:///etc/passwd"/>'),
+    ("<font color", "<font color"),
+    ("放射科", "[U+653E][U+5C04][U+79D1]"),
+    ("tab\tbell\a", "tab[U+0009]bell[U+0007]"),
+    ("Überweisung", "Überweisung"),
+    ("a" * 5000, "a" * 20),
+    ("\N{RIGHT-TO-LEFT OVERRIDE}evil", "[U+202E]evil"),
+]
+
+
+def test_names_are_printed_as_text(report, good_log):
+    for at, (name, _) in enumerate(NAMES):
+        good_log.answer(good_log.client(name, f"cred_odd_{at}"))
+    text = _squeezed(_text(report(good_log).pdf))
+    assert [name for name, printed in NAMES if _squeezed(printed) not in text] == []
 
 
 def test_every_text_from_outside_is_printed_as_text(report, good_log):
