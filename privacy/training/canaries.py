@@ -6,11 +6,8 @@ count against nobody's privacy. Who sees every released sum scores a canary by i
 scores go to auditing.py.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from privacy.training import gradients
 from privacy.training.evidence import Scores, log_ratio
@@ -20,20 +17,6 @@ from privacy.training.sampling import PoissonSampler
 
 # How much longer than the bound a canary's gradient is before it is clipped.
 _EXCESS = 64.0
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """What a check of the mechanism needs of the canaries' coordinates, [m] each.
-
-    first, second: sums of the released values and their squares over the steps, in units of the
-    clipping norm. lagged: sum of products of one step's value with the next one's.
-    """
-
-    steps: int
-    first: NDArray[np.float64]
-    second: NDArray[np.float64]
-    lagged: NDArray[np.float64]
 
 
 class Canaries:
@@ -56,9 +39,6 @@ class Canaries:
             keystream, records=len(self._included), rate=plan.sampling_rate
         )
         self._evidence = np.zeros(count)
-        self._previous = np.zeros(count)
-        self._first, self._second, self._lagged = np.zeros(count), np.zeros(count), np.zeros(count)
-        self._steps = 0
 
     @property
     def count(self) -> int:
@@ -78,16 +58,7 @@ class Canaries:
         wanted = torch.from_numpy(self._coordinates).to(released.device)
         values = released[wanted].double().cpu().numpy() / self._clip
         self._evidence += log_ratio(values, self._plan)
-        self._first += values
-        self._second += values**2
-        self._lagged += values * self._previous
-        self._previous = values
-        self._steps += 1
 
     def scores(self) -> Scores:
         """Return the evidence so far that each canary is a member."""
         return Scores(self._members.copy(), self._evidence.copy())
-
-    def moments(self) -> Moments:
-        """Return what was seen so far."""
-        return Moments(self._steps, self._first.copy(), self._second.copy(), self._lagged.copy())

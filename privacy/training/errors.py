@@ -91,6 +91,10 @@ class CertificateInvalid(TrainingError):
     """A certificate does not verify; the message says what does not hold."""
 
 
+class MechanismBroken(TrainingError):
+    """Noise, clipping or sampling is not what the plan says."""
+
+
 class AuditBlind(TrainingError):
     """The audit's positive control found nothing, so its silence proves nothing."""
 

@@ -7,6 +7,7 @@ a real line that a float64 grid approximates remains an approximation; docs/trai
 """
 
 import math
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +17,14 @@ from privacy.training.keystream import Keystream
 _DRAWS = 4
 _MANTISSA_SHIFT = np.uint64(11)
 _UNIT = 2.0**-53
+
+
+class Noise(Protocol):
+    """Where a step's noise comes from."""
+
+    def draw(self, count: int, *, deviation: float) -> torch.Tensor:
+        """Return float64 [count], independent, mean 0, of that standard deviation."""
+        ...
 
 
 class GaussianSource:

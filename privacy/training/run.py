@@ -12,11 +12,13 @@ from torch import nn
 from privacy import sealed
 from privacy.durability import replace_file
 from privacy.training import accountant, certificate, certifying, checkpoints, snapshot, weights
+from privacy.training.canaries import Canaries
 from privacy.training.checkpoints import Checkpoint
 from privacy.training.entries import Head
 from privacy.training.estimating import estimated_epsilon
 from privacy.training.exchange import Exchange
 from privacy.training.fingerprints import Membership
+from privacy.training.leasing import Leases
 from privacy.training.loading import PoissonLoader
 from privacy.training.mechanism import Plan
 from privacy.training.stepping import Stepper
@@ -56,10 +58,19 @@ class PrivateRun:
     """Made by `private`. loader: yields the batches; nothing else may be trained on."""
 
     def __init__(
-        self, terms: Terms, stepper: Stepper, loader: PoissonLoader, *, made_before: int
+        self,
+        terms: Terms,
+        stepper: Stepper,
+        leases: Leases,
+        loader: PoissonLoader,
+        *,
+        made_before: int,
+        canaries: Canaries | None,
     ) -> None:
         self._terms = terms
         self._stepper = stepper
+        self._leases = leases
+        self._canaries = canaries
         self._made_before = made_before
         self._extra: Mapping[str, Any] = {}
         self.loader = loader
@@ -68,7 +79,7 @@ class PrivateRun:
     @property
     def id(self) -> str:
         """The run's name in the ledger."""
-        return self._stepper.leases.reservation.run_id
+        return self._leases.reservation.run_id
 
     @property
     def steps(self) -> int:
@@ -78,7 +89,7 @@ class PrivateRun:
     @property
     def steps_left(self) -> int:
         """How many more can be made."""
-        return self._stepper.leases.left
+        return self._leases.left
 
     @property
     def plan(self) -> Plan:
@@ -87,12 +98,12 @@ class PrivateRun:
 
     def epsilon(self) -> float:
         """Estimate what the steps charged so far may have leaked, fast."""
-        charged = self._stepper.leases.reservation.leased
+        charged = self._leases.reservation.leased
         return estimated_epsilon(self._terms.plan.of(charged), self._terms.delta)
 
     def spent(self) -> accountant.Spent:
         """Return an upper bound on what the steps charged so far may have leaked; takes seconds."""
-        charged = self._stepper.leases.reservation.leased
+        charged = self._leases.reservation.leased
         return accountant.spent(self._terms.plan.of(charged), self._terms.delta)
 
     def remember(self, extra: Mapping[str, Any]) -> None:
@@ -121,27 +132,33 @@ class PrivateRun:
         path = terms.vault.run_file(self.id, CHECKPOINT_FILE)
         checkpoints.write(path, content, keyring=terms.vault.keyring)
 
-    def finish(self, *, audit: Mapping[str, Any] | None = None) -> Finished | None:
+    def finish(
+        self,
+        *,
+        audit: Mapping[str, Any] | None = None,
+        description: Mapping[str, Any] | None = None,
+    ) -> Finished | None:
         """Settle the run, seal the weights and issue the certificate; None on ranks but the first.
 
-        audit: of `auditing`, made beside this run; the run's own canaries' if absent.
+        audit: of a rehearsal, made beside this run; the run's own canaries' if absent.
+        description: plain JSON that says what the weights are; it is sealed with them.
 
         Raises:
             SealUnwritable, LedgerUnavailable: Something cannot be written; nothing was issued.
         """
         if self._terms.ranks.rank != 0:
             return None
-        head = self._terms.vault.ledger.settle(self._stepper.leases.reservation)
+        head = self._terms.vault.ledger.settle(self._leases.reservation)
         tensors = {n: t.numpy() for n, t in snapshot.trainable(self._terms.model).items()}
         raw = certificate.sign(
             self._content(head, weights.digest(tensors), audit),
             sealer=self._terms.vault.keyring,
         )
-        return self._sealed(raw, tensors)
+        return self._sealed(raw, tensors, description or {})
 
     def _content(self, head: Head, digest: str, audit: Mapping[str, Any] | None) -> dict[str, Any]:
         terms = self._terms
-        charged = self._stepper.leases.reservation.leased
+        charged = self._leases.reservation.leased
         return certifying.content(
             certifying.Facts(
                 run_id=self.id,
@@ -159,10 +176,12 @@ class PrivateRun:
                 ledger=head,
                 seal_key=terms.vault.keyring.public_key("seal"),
             ),
-            audit=audit or certifying.own_audit(self._stepper.canaries, terms.plan, terms.delta),
+            audit=audit or certifying.own_audit(self._canaries, terms.plan, terms.delta),
         )
 
-    def _sealed(self, raw: bytes, tensors: Mapping[str, Any]) -> Finished:
+    def _sealed(
+        self, raw: bytes, tensors: Mapping[str, Any], description: Mapping[str, Any]
+    ) -> Finished:
         vault, run_id = self._terms.vault, self.id
         verified = certificate.verify(raw, verify_seal=vault.keyring.verify_seal)
         weights_path = vault.run_file(run_id, WEIGHTS_FILE)
@@ -170,7 +189,11 @@ class PrivateRun:
             weights_path,
             keyring=vault.keyring,
             model_id=run_id,
-            config={"format": "trained-parameters-v1", "certificate": verified.digest},
+            config={
+                "format": "trained-parameters-v1",
+                "certificate": verified.digest,
+                "description": dict(description),
+            },
             # A seal has a graph; these parameters belong to a model that others describe.
             graph=b"parameters",
             tensors=tensors,

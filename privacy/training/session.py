@@ -229,24 +229,21 @@ def _assembled(
     loader: DataLoader[Any],
 ) -> tuple[PrivateRun, Stepper]:
     """Put the run together, its randomness fresh."""
-    plan, ranks = terms.plan, terms.ranks
+    plan, ranks, keystream = terms.plan, terms.ranks, Keystream.fresh()
     if begun is not None:
         snapshot.restore(terms.model, terms.optimizer, state=begun.state, tensors=begun.tensors)
     ranks.align(terms.model)
-    keystream = Keystream.fresh()
+    leases = Leases(terms.vault.ledger, reservation, at_once=options.lease_steps, ranks=ranks)
+    canaries = _canaries(terms, options, size=sums.size)
     stepper = Stepper(
         terms.optimizer,
         sums,
         deviation=plan.noise_multiplier * terms.clip,
         expected_batch=terms.batch,
         noise=GaussianSource(keystream),
-        leases=Leases(terms.vault.ledger, reservation, at_once=options.lease_steps, ranks=ranks),
+        leases=leases,
         ranks=ranks,
-        canaries=Canaries(
-            options.canaries, size=sums.size, clip=terms.clip, plan=plan, keystream=keystream
-        )
-        if options.canaries
-        else None,
+        observer=canaries,
     )
     own = range(ranks.rank, terms.members.records, ranks.ranks)
     batches = PoissonLoader(
@@ -257,7 +254,16 @@ def _assembled(
         microbatch=options.microbatch,
         stepper=stepper,
     )
-    run = PrivateRun(terms, stepper, batches, made_before=begun.step if begun else 0)
+    made_before = begun.step if begun else 0
+    run = PrivateRun(terms, stepper, leases, batches, made_before=made_before, canaries=canaries)
     if begun is not None:
         run.remember(begun.state["extra"])
     return run, stepper
+
+
+def _canaries(terms: Terms, options: Options, *, size: int) -> Canaries | None:
+    if not options.canaries:
+        return None
+    # A stream of their own: the auditor's coins are not the run's secret.
+    stream = Keystream.fresh()
+    return Canaries(options.canaries, size=size, clip=terms.clip, plan=terms.plan, keystream=stream)

@@ -8,17 +8,40 @@ import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from privacy.training.canaries import Canaries
 from privacy.training.errors import LoaderNotPoisson, OptimizerUnsupported
 from privacy.training.exchange import Exchange
 from privacy.training.gradients import ClippedSums
-from privacy.training.leasing import Leases
 from privacy.training.loading import Drawn
-from privacy.training.noise import GaussianSource
+from privacy.training.noise import Noise
+
+
+class Observer(Protocol):
+    """Who audits a run: adds what its canaries contribute, and sees what is released."""
+
+    def contribution(self) -> torch.Tensor:
+        """Return clipped gradients to add to a step's sum, float64 [size]."""
+        ...
+
+    def observe(self, released: torch.Tensor) -> None:
+        """See a released sum, [size]."""
+        ...
+
+
+class Charging(Protocol):
+    """What charges steps before they are made."""
+
+    @property
+    def left(self) -> int:
+        """How many steps can still be made."""
+        ...
+
+    def take(self) -> None:
+        """Return once one more step is charged, durably."""
+        ...
 
 
 class Stepper:
@@ -35,10 +58,10 @@ class Stepper:
         *,
         deviation: float,
         expected_batch: int,
-        noise: GaussianSource,
-        leases: Leases,
+        noise: Noise,
+        leases: Charging,
         ranks: Exchange,
-        canaries: Canaries | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._optimizer = optimizer
         self._sums = sums
@@ -49,8 +72,8 @@ class Stepper:
         self._ranks = ranks
         self._pending: Drawn | None = None
         self._step: Callable[..., Any] = optimizer.step
-        self.leases = leases
-        self.canaries = canaries
+        self._leases = leases
+        self.observer = observer
         self.made = 0
         self.after: Callable[[], None] = _nothing
 
@@ -75,7 +98,7 @@ class Stepper:
     @property
     def left(self) -> int:
         """How many steps can still be made."""
-        return self.leases.left
+        return self._leases.left
 
     def begin(self) -> None:
         """Begin a pass over the loader: what was drawn and not stepped is dropped."""
@@ -126,16 +149,16 @@ class Stepper:
     def _finish_step(self) -> None:
         # 1. Charged before made.
         self._sums.require_finite()
-        self.leases.take()
+        self._leases.take()
         # 2. Canaries join the sum as records do. 3. This rank's share of the noise.
-        if self.canaries is not None and self._ranks.rank == 0:
-            self._sums.add(self.canaries.contribution())
+        if self.observer is not None and self._ranks.rank == 0:
+            self._sums.add(self.observer.contribution())
         noised = self._sums.release()
         noised += self._noise.draw(self._sums.size, deviation=self._share).to(noised.device)
         # 4. From here on everything is private, and may be sent, seen and kept.
         total = self._ranks.total(noised)
-        if self.canaries is not None:
-            self.canaries.observe(total)
+        if self.observer is not None:
+            self.observer.observe(total)
         self._sums.assign(total / self._expected_batch)
         self._step()
         self.made += 1

@@ -14,6 +14,8 @@ from privacy.training.vault import Vault
 from tests.unit.privacy.training.toy import DELTA
 
 RECORDS, FEATURES = 400, 12
+# Small tensors: threads that wait for each other on a busy machine cost more than they bring.
+torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -1,0 +1,145 @@
+"""The audit: sound against the claim, awake against a mechanism with a bug."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from privacy.training import auditing, gradients, rehearsal
+from privacy.training.accountant import calibrated
+from privacy.training.auditing import committed_guesses, judge, lower_bound, p_value
+from privacy.training.errors import AuditBlind, MechanismBroken
+from privacy.training.evidence import Scores
+from privacy.training.keystream import Keystream
+from privacy.training.mechanism import Plan
+from privacy.training.noise import GaussianSource
+from privacy.training.sampling import PoissonSampler
+
+PLAN, DELTA, CANARIES = Plan(1.0, 0.25, 40), 1e-5, 600
+
+
+def test_without_delta_the_p_value_is_a_binomial_tail():
+    # Theorem 3.1 of the paper: each guess hits with chance at most e^epsilon / (1 + e^epsilon).
+    hit = np.e / (1 + np.e)
+    assert p_value(1000, 100, 90, 1.0, 0.0) == pytest.approx(stats.binom.sf(89, 100, hit))
+
+
+def test_a_delta_only_weakens_the_audit():
+    bounds = [lower_bound(1000, 100, 95, delta) for delta in (0.0, 1e-6, 1e-5, 1e-3)]
+    assert bounds == sorted(bounds, reverse=True)
+    assert bounds[0] > bounds[-1]
+
+
+@pytest.mark.parametrize("guesses", [50, 100, 500])
+def test_perfect_guesses_show_no_more_than_their_number_allows(guesses):
+    # The largest epsilon at which that many hits still have a chance of 5 %.
+    hit = 0.05 ** (1 / guesses)
+    cap = lower_bound(1000, guesses, guesses, 0.0)
+    assert cap == pytest.approx(np.log(hit / (1 - hit)), abs=1e-3)
+
+
+def test_guessing_by_chance_shows_nothing():
+    assert lower_bound(1000, 100, 55, 1e-5) == 0.0
+
+
+def test_the_number_of_guesses_depends_on_the_plan_alone():
+    assert committed_guesses(PLAN, canaries=CANARIES, delta=DELTA) == committed_guesses(
+        PLAN, canaries=CANARIES, delta=DELTA
+    )
+    assert committed_guesses(PLAN, canaries=4, delta=DELTA) == 4
+
+
+def test_true_positives_need_enough_that_are_not_members():
+    rng = np.random.default_rng(1)
+    members = np.arange(4000) % 2 == 0
+    values = rng.standard_normal(4000) + 6.0 * members
+    found = judge(Scores(members, values), guesses=100, delta=DELTA, access="white-box")
+    assert found.true_positives == pytest.approx(stats.norm.sf(stats.norm.isf(0.001) - 6), abs=0.05)
+    few = judge(Scores(members[:100], values[:100]), guesses=10, delta=DELTA, access="white-box")
+    assert few.true_positives is None
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 3.0, 8.0])
+def test_a_sound_mechanism_is_not_refuted(epsilon):
+    plan = calibrated(epsilon=epsilon, delta=DELTA, sampling_rate=0.25, steps=20)
+    found = rehearsal.rehearsed(plan, delta=DELTA, canaries=CANARIES)
+    for finding in found.findings:
+        assert finding.epsilon <= epsilon
+        assert finding.epsilon <= finding.cap
+    assert found.control.epsilon > 0.5 * found.control.cap
+
+
+class TestInjectedBugs:
+    """Each bug is put in by hand; the rehearsal names it."""
+
+    def rehearse(self):
+        rehearsal.rehearsed(PLAN, delta=DELTA, canaries=CANARIES)
+
+    def test_no_bug_passes(self):
+        self.rehearse()
+
+    def test_gradients_that_are_not_clipped(self, monkeypatch):
+        monkeypatch.setattr(gradients, "clip_factors", lambda norms, _: torch.ones_like(norms))
+        with pytest.raises(MechanismBroken, match="contributes"):
+            self.rehearse()
+
+    def test_half_the_noise(self, monkeypatch):
+        draw = GaussianSource.draw
+        monkeypatch.setattr(
+            GaussianSource,
+            "draw",
+            lambda self, n, *, deviation: draw(self, n, deviation=deviation / 2),
+        )
+        with pytest.raises(MechanismBroken, match=r"variance is 0\.2[456]"):
+            self.rehearse()
+
+    def test_noise_of_a_reused_seed(self, monkeypatch):
+        monkeypatch.setattr(
+            GaussianSource,
+            "draw",
+            lambda _, n, *, deviation: (
+                torch.randn(n, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+                * deviation
+            ),
+        )
+        with pytest.raises(MechanismBroken, match="repeats"):
+            self.rehearse()
+
+    def test_the_same_batch_in_every_step(self, monkeypatch):
+        draw, kept = PoissonSampler.draw, {}
+        monkeypatch.setattr(
+            PoissonSampler, "draw", lambda self: kept.setdefault(id(self), draw(self))
+        )
+        with pytest.raises(MechanismBroken, match="batches depend on each other"):
+            self.rehearse()
+
+    def test_records_that_join_twice_as_often(self, monkeypatch):
+        make = PoissonSampler.__init__
+        monkeypatch.setattr(
+            PoissonSampler,
+            "__init__",
+            lambda self, stream, *, records, rate: make(
+                self, stream, records=records, rate=2 * rate
+            ),
+        )
+        with pytest.raises(MechanismBroken, match="contributes"):
+            self.rehearse()
+
+    def test_an_audit_that_sees_nothing_says_so(self, monkeypatch):
+        performed = rehearsal.performed
+
+        def blind(plan, *, canaries, noise):
+            seen = performed(plan, canaries=canaries, noise=noise)
+            coins = Keystream(b"c" * 32).words(canaries) & np.uint64(1)
+            scores = Scores(coins.astype(bool), seen.white_box.values)
+            return rehearsal.Performance(scores, seen.black_box, seen.watched)
+
+        monkeypatch.setattr(rehearsal, "performed", blind)
+        with pytest.raises(AuditBlind):
+            self.rehearse()
+
+    def test_no_noise_at_all_refutes_the_claim(self):
+        seen = rehearsal.performed(PLAN, canaries=CANARIES, noise=rehearsal.Silence())
+        for scores in (seen.white_box, seen.black_box):
+            found = auditing.judge(scores, guesses=200, delta=DELTA, access="either")
+            assert found.epsilon > 0.5 * found.cap > 3.0
