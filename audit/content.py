@@ -90,29 +90,6 @@ class Contents:
         except InvalidTag:
             raise ContentUnknown(f"The kept {kind} of {request_id!r} was changed.") from None
 
-    def shred(self, subject: str) -> "Shredded":
-        """Delete a subject's key and ciphertexts.
-
-        Record it in the log first. Copies of the database keep what they had: shred them too, or
-        let them expire.
-
-        Raises:
-            ContentUnknown: Nothing is kept of the subject.
-            HoldInForce: A legal hold covers it.
-            LogUnavailable: It is not deleted.
-        """
-        with store.told(), store.writing(self.engine).begin() as connection:
-            holds.require_none(connection, subject=subject)
-            found = connection.execute(_keys.delete().where(_keys.c.subject == subject))
-            if found.rowcount == 0:
-                raise ContentUnknown(f"Nothing is kept of {subject!r}.")
-            gone = connection.execute(_kept.delete().where(_kept.c.subject == subject))
-        try:
-            store.forget_deleted(self.engine)
-        except LogUnavailable:
-            return Shredded(gone.rowcount, lingers=True)
-        return Shredded(gone.rowcount, lingers=False)
-
     def _subject_key(self, connection: sa.Connection, subject: str) -> bytes:
         query = sa.select(_keys.c.wrapped).where(_keys.c.subject == subject)
         wrapped = connection.execute(query).scalar_one_or_none()
@@ -126,6 +103,37 @@ class Contents:
 
     def _unwrap(self, subject: str, wrapped: bytes) -> bytes:
         return _open(self.key, wrapped, _SUBJECT_LABEL + b"\x00" + subject.encode())
+
+
+def shred(engine: sa.Engine, subject: str, *, record: Callable[[], None]) -> Shredded:
+    """Delete a subject's key and ciphertexts.
+
+    record: writes the entry that says so, before anything is deleted. Copies of the database keep
+    what they had: shred them too, or let them expire.
+
+    Raises:
+        ContentUnknown: Nothing is kept of the subject.
+        HoldInForce: A legal hold covers it.
+        LogUnavailable: It is not deleted.
+    """
+    with store.reading(engine) as connection:
+        _require_shreddable(connection, subject)
+    record()
+    with store.told(), store.writing(engine).begin() as connection:
+        _require_shreddable(connection, subject)
+        connection.execute(_keys.delete().where(_keys.c.subject == subject))
+        gone = connection.execute(_kept.delete().where(_kept.c.subject == subject))
+    try:
+        store.forget_deleted(engine)
+    except LogUnavailable:
+        return Shredded(gone.rowcount, lingers=True)
+    return Shredded(gone.rowcount, lingers=False)
+
+
+def _require_shreddable(connection: sa.Connection, subject: str) -> None:
+    holds.require_none(connection, subject=subject)
+    if connection.execute(sa.select(_keys).where(_keys.c.subject == subject)).first() is None:
+        raise ContentUnknown(f"Nothing is kept of {subject!r}.")
 
 
 def _open(key: bytes, sealed: bytes, bound: bytes) -> bytes:

@@ -103,4 +103,6 @@ def _open(path: Path, flags: int) -> None:
     try:
         os.close(os.open(path, flags | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise LogUnavailable(f"The log {path} cannot be opened: {error.strerror}.") from None
+        raise LogUnavailable(
+            f"The log {path} cannot be opened: {error.strerror}. If it is lost, restore its copy."
+        ) from None

@@ -54,11 +54,11 @@ def open_log(location: Location, *, busy_limit_s: float = BUSY_LIMIT_S) -> sa.En
 
 
 def existing_log(location: Location, *, busy_limit_s: float = BUSY_LIMIT_S) -> sa.Engine:
-    """Open the log if it is there, as `open_log` does.
+    """Open the log if it is there, as `open_log` does; tables that it lacks are made.
 
     Raises:
         LogUnavailable: It is not there, or cannot be used.
-        LogTampered: It is no database, or a damaged one, or has lost its head.
+        LogTampered: It is no database, or a damaged one, or holds no log.
     """
     if isinstance(location, Path):
         sqlite.require(location)
@@ -66,10 +66,9 @@ def existing_log(location: Location, *, busy_limit_s: float = BUSY_LIMIT_S) -> s
     try:
         with reading(engine) as connection:
             _require_head(connection)
-    except BaseException:
+    finally:
         engine.dispose()
-        raise
-    return engine
+    return _opened(location, busy_limit_s)
 
 
 def writing(engine: sa.Engine) -> sa.Engine:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
+import sqlalchemy as sa
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
@@ -13,7 +14,7 @@ from starlette.routing import Route
 
 from audit.errors import LogUnavailable
 from gateway.answer import Answers
-from gateway.api import health, models, provenance, receipts
+from gateway.api import audit, health, models, provenance, receipts
 from gateway.api.asgi import REQUEST_ID, App, ClientGone, RequestIds
 from gateway.api.asking import Asking
 from gateway.api.chat import ChatDialect
@@ -39,8 +40,8 @@ _log = logging.getLogger("sealgate")
 class Gateway:
     """The parts that routes work with, started and ready.
 
-    log: the audit log's database, to read. trace: finds the request behind a text. receipt: signs for a request's outcome. checks: what
-    readiness is made of, by name.
+    log: the audit log's database, to read. trace: finds the request behind a text. receipt: signs
+    for a request's outcome. checks: what readiness is made of, by name.
     """
 
     settings: Settings

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.errors import SettingsInvalid
+from gateway.home import Home
 
 DEFAULT_HOME = Path("~/.local/share/sealgate")
 FILE_NAME = "sealgate.toml"
@@ -64,12 +65,75 @@ class Settings(BaseSettings):
     verifications_per_minute: int = Field(
         default=30, ge=1, description="Texts that one credential may have traced in a minute."
     )
+    wrong_keys_per_minute: int = Field(
+        default=20, ge=1, description="Wrong keys from one address in a minute before 429."
+    )
+    oidc_issuer: str | None = Field(
+        default=None, description="OpenID Connect issuer whose tokens are taken; none if absent."
+    )
+    oidc_audience: str = Field(
+        default="sealgate", description="Audience that a token must be issued for."
+    )
+    oidc_tenant_claim: str = Field(
+        default="sealgate_tenant", description="Claim of a token that names its tenant."
+    )
+    oidc_role_claim: str = Field(
+        default="sealgate_role", description="Claim of a token that names its role."
+    )
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file of the certificate chain that TLS is served with."
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file of that certificate's key.")
+    tls_client_ca: Path | None = Field(
+        default=None, description="PEM file of authorities whose client certificates are taken."
+    )
     tiers_file: Path | None = Field(
         default=None, description="TOML file of remote tiers and of routing between them."
     )
     acknowledgement_s: float = Field(
         default=0.25, gt=0, description="Longest wait for the log before 503, in seconds."
     )
+    database_url: str | None = Field(
+        default=None,
+        pattern=r"^postgresql://(?:[^:/@?]*@)?[^@]*$",
+        description="PostgreSQL for the log and credentials of several gateways; no password.",
+    )
+    tiles_directory: Path | None = Field(
+        default=None, description="Directory that the log's tiles are published in as files."
+    )
+    retention_days: int = Field(
+        default=2192, ge=1, description="Days that entries are kept at least: six years."
+    )
+    anchor_every_s: float = Field(
+        default=60.0, ge=1, description="Time between two anchors of the log, in seconds."
+    )
+    anchor_file: Path | None = Field(
+        default=None, description="Append-only file, in another directory, that checkpoints go to."
+    )
+    anchor_timestamp_url: str | None = Field(
+        default=None, description="RFC 3161 authority that stamps checkpoints."
+    )
+    anchor_timestamp_roots: Path | None = Field(
+        default=None, description="PEM file of the roots of that authority's certificate."
+    )
+    anchor_witness_url: str | None = Field(
+        default=None, description="C2SP witness that cosigns checkpoints."
+    )
+    anchor_witness_key: str | None = Field(
+        default=None, description="That witness's verifier key, name+id+key."
+    )
+    anchor_s3_bucket: str | None = Field(
+        default=None, description="Bucket with object lock that checkpoints go to."
+    )
+    anchor_s3_prefix: str = Field(default="", description="Prefix of the objects in that bucket.")
+    anchor_s3_endpoint: str | None = Field(
+        default=None, description="Endpoint of that bucket's service; AWS if absent."
+    )
+
+    @property
+    def log_location(self) -> Path | str:
+        """Where log and credentials lie: a database's URL, or the file in the home."""
+        return self.database_url or Home(self.home).database
 
 
 def load(**overrides: Any) -> Settings:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from audit.checkpoint import VerifierKey
-from audit.verify import Proved, prove, verify_proof
+from audit.verify import LogReport, Proved, prove, verify_proof
+from gateway.cli import anchoring, retention, searching
 from gateway.cli.output import (
     HomeOption,
     JsonOption,
@@ -17,27 +18,47 @@ from gateway.cli.output import (
     read_file,
     write_file,
 )
-from gateway.cli.session import Session, opened
+from gateway.cli.session import Session, inspected, opened
 from gateway.cli.trust import verified_log, verified_proof, verifier_key
 
-app = typer.Typer(help="The log: verify, prove, verify-proof.", no_args_is_help=True)
+app = typer.Typer(
+    help="The log: verify, prove, anchor, search, export, keep.", no_args_is_help=True
+)
+for name, command in (
+    ("consistency", anchoring.consistency_since),
+    ("anchor", anchoring.anchor),
+    ("search", searching.search_entries),
+    ("disclosures", searching.account),
+    ("export", searching.export),
+    ("seal", retention.seal),
+    ("prune", retention.prune),
+    ("hold", retention.hold),
+    ("lift", retention.lift),
+    ("holds", retention.list_holds),
+    ("shred", retention.shred),
+):
+    app.command(name)(command)
 
 
 @app.command()
 def verify(*, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Check the whole log: bytes, checkpoints, indices. Exit code 1 if any is wrong."""
-    with opened(home) as session:
+    """Check the whole log: bytes, tree, checkpoints, anchors. Exit code 1 if any is wrong."""
+    with inspected(home) as session:
         key = verifier_key(session)
         report = verified_log(session)
+        anchored = anchoring.checked(session)
     if as_json:
-        print_json(asdict(report) | {"verified": True, "vkey": key.encode()})
+        print_json(
+            asdict(report)
+            | {"verified": True, "vkey": key.encode()}
+            | {"anchored": bool(anchored), "anchors": [asdict(each) for each in anchored]}
+        )
         return
-    open_now = f", {len(report.dangling)} under way or cut off" if report.dangling else ""
     print_lines(
-        f"The log holds {report.size} entries under {report.checkpoints} checkpoints{open_now}: "
-        "all verify.",
+        _summary(report),
         f"root          {report.root}",
         f"verifier key  {key.encode()}",
+        *anchoring.lines(anchored),
     )
 
 
@@ -80,7 +101,7 @@ def verify_document(
     """Check a proof offline. Exit code 1 if it does not prove what it claims."""
     document = read_file(file)
     if vkey is None:
-        with opened(home) as session:
+        with inspected(home) as session:
             proved = verified_proof(session, document)
     else:
         key = VerifierKey.decode(vkey)
@@ -108,6 +129,15 @@ def prove_and_check(session: Session, request_id: str) -> str:
     document = prove(session.engine, request_id)
     verified_proof(session, document)
     return document
+
+
+def _summary(report: LogReport) -> str:
+    open_now = f", {len(report.dangling)} under way or cut off" if report.dangling else ""
+    pruned = f" The first {report.pruned} were pruned." if report.pruned else ""
+    return (
+        f"The log holds {report.size} entries under {report.checkpoints} checkpoints{open_now}: "
+        f"all verify.{pruned}"
+    )
 
 
 def _shown(proved: Proved) -> dict[str, object]:

@@ -5,7 +5,17 @@
 """
 
 from audit.controls.errors import ControlsError, EventMalformed
-from audit.errors import AuditError, LogUnavailable, RequestUnknown
+from audit.errors import (
+    AnchorFailed,
+    AuditError,
+    ContentUnknown,
+    HoldInForce,
+    LogUnavailable,
+    PeriodUnsealable,
+    PruningRefused,
+    RequestUnknown,
+    TileUnknown,
+)
 from gateway.errors import (
     AddressTaken,
     ChainBroken,
@@ -61,7 +71,13 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (LogUnavailable, CANNOT),
     (GatewayNotStarted, CANNOT),
     (HomeMissing, USAGE),
+    (AnchorFailed, CANNOT),
     (RequestUnknown, USAGE),
+    (TileUnknown, USAGE),
+    (HoldInForce, USAGE),
+    (PruningRefused, USAGE),
+    (PeriodUnsealable, USAGE),
+    (ContentUnknown, USAGE),
     (ModelUnfetchable, CANNOT),
     (ModelUnsupported, USAGE),
     (KeyringExists, USAGE),

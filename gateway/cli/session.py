@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from audit.sequencer import Sequencer
-from audit.store import open_log
+from audit.store import existing_log, open_log
 from gateway import home as homes
 from gateway import keyevents, logbook, ocsf
 from gateway.custody import custodian, secret
@@ -99,35 +99,64 @@ def opened(home: Path | None) -> Iterator[Session]:
         PrivacyError: The keyring does not open.
         AuditError: The log does not open or contradicts itself.
     """
+    with inspected(home) as session, _recording(session):
+        yield session
+
+
+@contextmanager
+def inspected(home: Path | None) -> Iterator[Session]:
+    """Unlock the home's keyring and open its log to read, whatever state that is in.
+
+    Nothing can be recorded: for checks that must reach the entry that is wrong.
+
+    Raises:
+        HomeMissing, HomeUnusable, SettingsInvalid: The home is not ready.
+        PrivacyError: The keyring does not open.
+        AuditError: The log is not there, or is none.
+    """
     settings = load(home=home)
     place = homes.existing(settings.home)
-    with working(settings, place, Keyring.unlock(place.keyring, custodian(secret(settings)))) as it:
-        yield it
+    keyring = Keyring.unlock(place.keyring, custodian(secret(settings)))
+    # A log that is lost must not come back empty.
+    engine = existing_log(settings.log_location)
+    try:
+        yield _session(settings, place, keyring, engine)
+    finally:
+        engine.dispose()
 
 
 @contextmanager
 def working(settings: Settings, home: Home, keyring: Keyring) -> Iterator[Session]:
-    """Open the log of a home whose keyring is open already."""
-    engine = open_log(home.database)
+    """Open the log of a home whose keyring is open already, and make it if there is none."""
+    engine = open_log(settings.log_location)
     try:
-        sequencer = Sequencer(
-            engine,
-            origin=settings.origin,
-            public_key=keyring.public_key("checkpoint"),
-            sign=lambda message: keyring.sign("checkpoint", message),
-            public_keys=lambda: keyring.public_keys("checkpoint"),
-        )
-        try:
-            sequencer.start()
-            session = Session(settings, home, keyring, engine, sequencer)
-            # A seal, or a command that was cut off, may have left some.
-            session.record_transitions()
+        with _recording(_session(settings, home, keyring, engine)) as session:
             yield session
-            session.record_transitions()
-        finally:
-            sequencer.close()
     finally:
         engine.dispose()
+
+
+def _session(settings: Settings, home: Home, keyring: Keyring, engine: sa.Engine) -> Session:
+    sequencer = Sequencer(
+        engine,
+        origin=settings.origin,
+        public_key=keyring.public_key("checkpoint"),
+        sign=lambda message: keyring.sign("checkpoint", message),
+        public_keys=lambda: keyring.public_keys("checkpoint"),
+    )
+    return Session(settings, home, keyring, engine, sequencer)
+
+
+@contextmanager
+def _recording(session: Session) -> Iterator[Session]:
+    try:
+        session.sequencer.start()
+        # A seal, or a command that was cut off, may have left some.
+        session.record_transitions()
+        yield session
+        session.record_transitions()
+    finally:
+        session.sequencer.close()
 
 
 def operator() -> ocsf.Actor:

@@ -293,7 +293,9 @@ def test_shredded_subject_is_gone_and_the_log_verifies(filled, contents):
     with filled.engine.connect() as connection:
         query = "SELECT wrapped FROM subject_key WHERE subject = 'ps_1'"
         key = connection.exec_driver_sql(query).scalar_one()
-    assert contents.shred("ps_1") == content.Shredded(contents=2, lingers=False)
+    told = []
+    done = content.shred(filled.engine, "ps_1", record=lambda: told.append("ps_1"))
+    assert (done, told) == (content.Shredded(contents=2, lingers=False), ["ps_1"])
     for number in (1, 2):
         with pytest.raises(ContentUnknown):
             contents.read(f"req_{number}", "prompt")
@@ -304,14 +306,15 @@ def test_shredded_subject_is_gone_and_the_log_verifies(filled, contents):
     files = [file for file in filled.path.parent.glob("log.db*") if file.is_file()]
     assert all(key[12:] not in file.read_bytes() for file in files)
     with pytest.raises(ContentUnknown, match="Nothing is kept"):
-        contents.shred("ps_1")
+        content.shred(filled.engine, "ps_1", record=lambda: told.append("again"))
+    assert told == ["ps_1"]
 
 
 def test_shredding_beside_a_reader_says_what_lingers(filled, contents):
     contents.keep("ps_1", "req_1", "prompt", b"x")
     with filled.engine.connect() as reader:
         reader.exec_driver_sql("SELECT count(*) FROM leaf").scalar_one()
-        assert contents.shred("ps_1").lingers
+        assert content.shred(filled.engine, "ps_1", record=lambda: None).lingers
 
 
 @pytest.mark.parametrize(("scope", "value"), [("all", ""), ("subject", "ps_1")])
@@ -319,7 +322,7 @@ def test_hold_forbids_to_shred(filled, contents, scope, value):
     contents.keep("ps_1", "req_1", "prompt", b"x")
     holds.place(filled.engine, "case-1", scope=scope, value=value, now_ms=1)
     with pytest.raises(HoldInForce):
-        contents.shred("ps_1")
+        content.shred(filled.engine, "ps_1", record=pytest.fail)
     assert contents.read("req_1", "prompt") == b"x"
 
 

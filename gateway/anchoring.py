@@ -1,0 +1,150 @@
+"""Anchors as the settings name them, handed the newest checkpoint again and again.
+
+A place that fails is told to the operator's log and tried again; nothing waits for it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from cryptography import x509
+
+from audit import anchoring
+from audit.anchors.file import FileAnchor
+from audit.anchors.kinds import Anchor
+from audit.anchors.witness import Witness, WitnessKey
+from audit.errors import AnchorFailed, AuditError, TileUnknown
+from audit.publication import publish
+from gateway.errors import SettingsInvalid
+from gateway.settings import Settings
+
+_log = logging.getLogger("sealgate")
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose checkpoints count. earlier: keys from before the log's key was rotated."""
+
+    origin: str
+    public_key: bytes
+    earlier: Sequence[bytes]
+
+
+def anchors(settings: Settings) -> list[Anchor]:
+    """Return the places that the settings name; none for an unanchored log.
+
+    Raises:
+        SettingsInvalid: A place lacks what belongs to it, or needs an extra that is not installed.
+    """
+    places: list[Anchor] = []
+    if settings.anchor_file is not None:
+        places.append(FileAnchor(settings.anchor_file.expanduser().absolute()))
+    if settings.anchor_timestamp_url is not None:
+        places.append(_authority(settings.anchor_timestamp_url, settings))
+    if settings.anchor_witness_url is not None:
+        places.append(_witness(settings.anchor_witness_url, settings))
+    if settings.anchor_s3_bucket is not None:
+        places.append(_bucket(settings.anchor_s3_bucket, settings))
+    return places
+
+
+def held_against(engine: sa.Engine, places: Sequence[Anchor], trust: Trust) -> None:
+    """Hold the log against the newest checkpoint of each place, as a start does.
+
+    Raises:
+        LogTampered: The log does not extend it, or the place lost it.
+        LogUnavailable: The log cannot be read.
+    """
+    for place in places:
+        try:
+            anchoring.check_newest(
+                engine,
+                [place],
+                origin=trust.origin,
+                public_key=trust.public_key,
+                earlier=trust.earlier,
+            )
+        except AnchorFailed as error:
+            _log.warning("An anchor cannot be asked: %s", error)
+
+
+@asynccontextmanager
+async def kept_anchored(
+    engine: sa.Engine, settings: Settings, places: Sequence[Anchor]
+) -> AsyncIterator[None]:
+    """Anchor and publish every `anchor_every_s` while the block runs, and once more as it ends."""
+
+    def once() -> None:
+        _once(engine, settings, places)
+
+    task = asyncio.create_task(_again(once, settings.anchor_every_s))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await asyncio.to_thread(once)
+
+
+async def _again(once: Callable[[], None], every_s: float) -> None:
+    while True:
+        # What runs in the thread ends there: a cancelled wait does not leave half a line.
+        await asyncio.shield(asyncio.to_thread(once))
+        await asyncio.sleep(every_s)
+
+
+def _once(engine: sa.Engine, settings: Settings, places: Sequence[Anchor]) -> None:
+    try:
+        if settings.tiles_directory is not None:
+            publish(engine, settings.tiles_directory.expanduser().absolute())
+        for attempt in anchoring.anchor(engine, places, now_ms=time.time_ns() // 1_000_000):
+            if attempt.problem is not None:
+                _log.warning("%s has no checkpoint: %s", attempt.place, attempt.problem)
+    except TileUnknown:
+        return
+    except AuditError as error:
+        _log.error("The log was not anchored: %s", error)
+
+
+def _authority(url: str, settings: Settings) -> Anchor:
+    if settings.anchor_timestamp_roots is None:
+        raise SettingsInvalid("anchor_timestamp_url needs anchor_timestamp_roots.")
+    try:
+        from audit.anchors.timestamp import TimestampAuthority  # noqa: PLC0415 - An extra.
+
+        data = settings.anchor_timestamp_roots.expanduser().read_bytes()
+        return TimestampAuthority(url, tuple(x509.load_pem_x509_certificates(data)))
+    except ModuleNotFoundError:
+        raise SettingsInvalid("anchor_timestamp_url needs the extra `sealgate[anchors]`.") from None
+    except (OSError, ValueError) as error:
+        raise SettingsInvalid(f"anchor_timestamp_roots holds no certificate: {error}.") from None
+
+
+def _witness(url: str, settings: Settings) -> Anchor:
+    if settings.anchor_witness_key is None:
+        raise SettingsInvalid("anchor_witness_url needs anchor_witness_key.")
+    try:
+        return Witness(url, WitnessKey.decode(settings.anchor_witness_key))
+    except AnchorFailed as error:
+        raise SettingsInvalid(f"anchor_witness_key: {error}") from None
+
+
+def _bucket(name: str, settings: Settings) -> Anchor:
+    try:
+        import boto3  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: PLC0415 - An extra.
+    except ModuleNotFoundError:
+        raise SettingsInvalid("anchor_s3_bucket needs the extra `sealgate[anchors]`.") from None
+    from audit.anchors.s3 import Bucket  # noqa: PLC0415 - Goes with the extra.
+
+    return Bucket(
+        boto3.client("s3", endpoint_url=settings.anchor_s3_endpoint),
+        name,
+        prefix=settings.anchor_s3_prefix,
+        retention_days=settings.retention_days,
+    )
