@@ -92,11 +92,22 @@ class ModelFact:
 
 
 @dataclass(frozen=True, slots=True)
+class AnchorFact:
+    """A place outside the log that took a checkpoint. size: of the newest one, in entries."""
+
+    kind: str
+    place: str | None
+    size: int | None
+    taken: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """The system's state when the report is made: given by its operator, not by the log."""
 
     keys: tuple[KeyFact, ...] = ()
     models: tuple[ModelFact, ...] = ()
+    anchors: tuple[AnchorFact, ...] = ()
     tls: bool | None = None
     host: str | None = None
     retention_days: int | None = None
@@ -106,6 +117,7 @@ class Facts:
         data: dict[str, Any] = {
             "keys": [_fields(each) for each in self.keys],
             "models": [_fields(each) for each in self.models],
+            "anchors": [_fields(each) for each in self.anchors],
             "tls": self.tls,
             "host": self.host,
             "retention_days": self.retention_days,
@@ -122,6 +134,7 @@ def facts(given: Mapping[str, Any]) -> Facts:
     return Facts(
         keys=tuple(_key(each) for each in _list(given, "keys")),
         models=tuple(_model(each) for each in _list(given, "models")),
+        anchors=tuple(_anchor(each) for each in _list(given, "anchors")),
         tls=_optional(given, "tls", bool),
         host=_optional(given, "host", str),
         retention_days=_optional(given, "retention_days", int),
@@ -147,17 +160,26 @@ def _model(given: Mapping[str, Any]) -> ModelFact:
     )
 
 
+def _anchor(given: Mapping[str, Any]) -> AnchorFact:
+    return AnchorFact(
+        kind=_required(given, "kind"),
+        place=_optional(given, "place", str),
+        size=_optional(given, "size", int),
+        taken=_moment(given.get("taken")),
+    )
+
+
 def _moment(given: object) -> str | None:
     """Print a time given as text, as a datetime, or in milliseconds since 1970."""
     if isinstance(given, bool):
-        raise FactsMalformed("A key's creation must be a time.")
+        raise FactsMalformed("A fact's time must be a time.")
     if isinstance(given, int):
         given = datetime.fromtimestamp(given // 1000, UTC)
     if isinstance(given, datetime):
         return given.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if given is None or isinstance(given, str):
         return given
-    raise FactsMalformed("A key's creation must be a time.")
+    raise FactsMalformed("A fact's time must be a time.")
 
 
 def _list(given: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
@@ -170,7 +192,7 @@ def _list(given: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 def _required(given: Mapping[str, Any], name: str) -> str:
     value = given.get(name)
     if not isinstance(value, str) or not value:
-        raise FactsMalformed(f"a key or model among the facts needs {name!r}, a text")
+        raise FactsMalformed(f"A key, model or anchor among the facts needs {name!r}, a text.")
     return value
 
 
@@ -184,7 +206,7 @@ def _optional(given: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
     return value
 
 
-def _fields(fact: KeyFact | ModelFact) -> dict[str, Any]:
+def _fields(fact: KeyFact | ModelFact | AnchorFact) -> dict[str, Any]:
     named = {name: getattr(fact, name) for name in fact.__slots__}
     return {name: value for name, value in named.items() if value is not None}
 

@@ -69,10 +69,7 @@ def budgets(dossier: Dossier) -> list[Flowable]:
     if not rows:
         return [
             *heading("Privacy budgets"),
-            look.text(
-                "No expense of a privacy budget is recorded: in the period nothing was trained on "
-                "or counted from personal data under differential privacy."
-            ),
+            look.text("No expense of a privacy budget is recorded in the period."),
         ]
     return [
         *heading("Privacy budgets"),

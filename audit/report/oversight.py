@@ -74,11 +74,12 @@ def acknowledgement(dossier: Dossier) -> list[Flowable]:
 
 
 def anchors(dossier: Dossier) -> list[Flowable]:
-    """Print when the log's checkpoint was put out of its own reach."""
+    """Print where the log's checkpoints were put out of its own reach."""
     rows = dossier.rows("anchors")
     if not rows:
-        return [look.text("No anchoring of a checkpoint is recorded in the period.")]
+        return [*_places(dossier), look.text("No entry of the period records an anchor.")]
     return [
+        *_places(dossier),
         table(
             ["Day", "Anchored at", "Times", "Newest size", "Longest lag (ms)"],
             [[each["day"], each["kind"], each["anchors"], each["size"], each["longest_lag_ms"]]
@@ -87,6 +88,29 @@ def anchors(dossier: Dossier) -> list[Flowable]:
             numbers=[2, 3, 4],
         )
     ]  # fmt: skip
+
+
+def _places(dossier: Dossier) -> list[Flowable]:
+    if not dossier.facts.anchors:
+        return [look.text("No anchor was given to this report.")]
+    return [
+        look.text("Anchors as the gateway described them when the report was made."),
+        table(
+            ["Kind", "Place", "Taken", "Newest size", "Entries since"],
+            [
+                [each.kind, look.shortened(each.place or "not given", 60),
+                 each.taken or "not given", _size(each.size),
+                 _size(None if each.size is None else max(0, dossier.log.size - each.size))]
+                for each in dossier.facts.anchors
+            ],
+            [14, 36, 22, 14, 14],
+            numbers=[3, 4],
+        ),
+    ]  # fmt: skip
+
+
+def _size(number: int | None) -> str:
+    return "not given" if number is None else f"{number:,}"
 
 
 def _signs(dossier: Dossier) -> list[tuple[str, int]]:

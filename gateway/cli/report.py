@@ -16,11 +16,11 @@ from typing import Annotated, Any
 import typer
 
 from audit import evidence
+from audit.anchoring import anchored
 from audit.controls.catalogue import load
 from audit.controls.scope import LogState
 from audit.errors import LogTampered
 from audit.report.generate import Report, generate_report
-from gateway.cli.models import SIGNATURE, manifests
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, write_file
 from gateway.cli.report_check import (
     Demand,
@@ -30,11 +30,10 @@ from gateway.cli.report_check import (
     trusted_keys,
     twin,
 )
+from gateway.cli.report_facts import facts
 from gateway.cli.session import Session, opened
 from gateway.cli.trust import verified_log, verifier_key
 from gateway.errors import PeriodUnclear
-from privacy.sealed import CIPHER
-from privacy.snapshot import number, reference
 
 app = typer.Typer(help="Compliance reports: generate, verify, certificate.", no_args_is_help=True)
 
@@ -178,7 +177,7 @@ def write_report(
         end=last_day + timedelta(days=1) if last_day else now,
         events=_readable(session),
         log=log,
-        system=_facts(session),
+        system=facts(session),
         now=now,
         version=version("sealgate"),
     )
@@ -234,7 +233,14 @@ def _log_state(session: Session) -> tuple[LogState, int | None]:
         first_ms = min((at for at in times if isinstance(at, int) and at > 0), default=None)
         state = LogState(key.name, len(times), "", "", verified=False, problem=str(error))
         return state, first_ms
-    state = LogState(key.name, found.size, found.root, found.note, verified=True)
+    state = LogState(
+        key.name,
+        found.size,
+        found.root,
+        found.note,
+        verified=True,
+        anchored=bool(anchored(session.engine)),
+    )
     return state, found.first_ms
 
 
@@ -245,32 +251,6 @@ def _readable(session: Session) -> Iterator[tuple[int, dict[str, Any]]]:
             if not isinstance(event, dict):
                 return
             yield index, event
-
-
-def _facts(session: Session) -> dict[str, Any]:
-    return {
-        "keys": [
-            {
-                "name": str(reference(key)),
-                "created": key.created_s * 1000,
-                "epoch": number(key),
-                "state": key.state,
-            }
-            for key in session.keyring.snapshot().every()
-        ],
-        "models": [
-            {
-                "id": manifest["model_id"],
-                "digest": manifest["model_digest"],
-                "generation": manifest["generation"],
-                "cipher": CIPHER,
-                "signature": SIGNATURE,
-            }
-            for manifest in manifests(session)
-        ],
-        "tls": False,
-        "host": session.settings.host,
-    }
 
 
 def _day(text: str) -> datetime:

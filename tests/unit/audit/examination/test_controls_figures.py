@@ -164,6 +164,8 @@ def test_period_without_zone_or_length_is_refused(start, end):
         {"keys": [{"name": "checkpoint", "created": 1.5}]},
         {"keys": [{"name": "checkpoint", "created": True}]},
         {"models": [{"id": ""}]},
+        {"anchors": [{"place": "a file"}]},
+        {"anchors": [{"kind": "file", "size": "9"}]},
     ],
 )
 def test_fact_of_another_type_is_refused(given):

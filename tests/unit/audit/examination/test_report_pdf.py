@@ -144,12 +144,19 @@ def test_pseudonym_is_in_no_report(report, good_log):
         "No expense of a privacy budget",
         "No disclosure is recorded",
         "no step is recorded",
-        "No anchoring of a checkpoint",
+        "No anchor was given to this report",
+        "No entry of the period records an anchor",
         "do not say how long the log took",
     ],
 )
 def test_what_nobody_stated_is_said_to_be_unstated(report, good_log, told):
     assert told in " ".join(_text(report(good_log).pdf).split())
+
+
+def test_places_that_hold_checkpoints_are_printed_with_their_lag(report, good_log):
+    anchors = [{"kind": "witness", "place": "https://witness.example", "size": 15, "taken": 0}]
+    text = _text(report(good_log, system={"anchors": anchors}).pdf)
+    assert re.search(r"witness.example\s+1970-01-01T00:00:00Z\s+15\s+4\b", text)
 
 
 def test_age_of_keys_is_printed_and_drawn(report, good_log):
@@ -259,6 +266,7 @@ def test_every_text_from_outside_is_printed_as_text(report, good_log):
     system = {
         "keys": [{"name": HOSTILE, "created": HOSTILE, "state": HOSTILE}],
         "models": [{"id": HOSTILE, "digest": HOSTILE, "cipher": HOSTILE, "signature": HOSTILE}],
+        "anchors": [{"kind": HOSTILE, "place": HOSTILE, "taken": HOSTILE}],
         "host": HOSTILE,
     }
     text = _text(report(good_log, state=state, system=system).pdf)
