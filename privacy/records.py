@@ -4,10 +4,8 @@ See docs/formats/keyring-v1.md. Holds wrapped keys only; never unwraps one.
 """
 
 import hmac
-from typing import Any
 
 import msgspec
-import rfc8785
 
 from privacy.derivation import bind, derive_key, number
 from privacy.errors import KeyringTampered
@@ -147,7 +145,7 @@ def decode(raw: bytes) -> KeyringFile:
     try:
         file = msgspec.json.decode(raw, type=KeyringFile)
         whole = _canonical(file) == raw and file.content.format == FORMAT
-    except (msgspec.MsgspecError, rfc8785.CanonicalizationError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         whole = False
     if not whole:
         raise KeyringTampered(
@@ -180,5 +178,6 @@ def _mac(content: Content, kek: bytes) -> bytes:
 
 
 def _canonical(record: Record) -> bytes:
-    builtins: Any = msgspec.to_builtins(record)
-    return rfc8785.dumps(builtins)
+    # For what a keyring holds (text, whole numbers, bytes, member names in ASCII) this is the form
+    # of RFC 8785, at a hundredth of the time; a test compares the two.
+    return msgspec.json.encode(record, order="sorted")

@@ -19,7 +19,7 @@ from privacy.errors import (
     KeyUnknown,
     TransitionForbidden,
 )
-from privacy.genesis import PURPOSES, fresh_master, fresh_signing_key
+from privacy.genesis import PURPOSES, fresh_master, fresh_signing_key, wrapped_record
 from privacy.memory import LockedBytes
 from privacy.records import (
     Content,
@@ -30,6 +30,7 @@ from privacy.records import (
 )
 from privacy.references import KEK, Reference
 from privacy.snapshot import AnyKey, Snapshot, algorithms, number, reference
+from privacy.wrapping import unwrap
 
 MODELS_ARE_SEALED = (
     "A model's key changes with its file: run `sealgate keys reencrypt {name}` instead."
@@ -166,12 +167,20 @@ def rekeyed(
 def rewrapped(snapshot: Snapshot, kek: LockedBytes) -> Snapshot:
     """Wrap every key under another KEK, and change nothing else."""
     content = snapshot.content
-    after = Snapshot(content, kek)
+    # Derived once: a keyring may hold thousands of keys.
+    before, after = snapshot.wrapping_key(), Snapshot(content, kek).wrapping_key()
+
+    def rewrap(key: _Key) -> _Key:
+        if key.state == records.DESTROYED:
+            return key
+        secret = unwrap(key.wrapped, under=before, identity=key.identity())
+        return wrapped_record(key, secret, wrapping_key=after)
+
     moved = replace(
         content,
-        masters=[_rewrapped(key, snapshot, after) for key in content.masters],
-        signing_keys=[_rewrapped(key, snapshot, after) for key in content.signing_keys],
-        data_keys=[_rewrapped(key, snapshot, after) for key in content.data_keys],
+        masters=[rewrap(key) for key in content.masters],
+        signing_keys=[rewrap(key) for key in content.signing_keys],
+        data_keys=[rewrap(key) for key in content.data_keys],
     )
     return Snapshot(moved, kek)
 
@@ -275,9 +284,3 @@ def _require_rotatable(name: Reference) -> None:
 
 def _pre_active(snapshot: Snapshot, name: Reference) -> list[AnyKey]:
     return [key for key in snapshot.named_all(name) if key.state == records.PRE_ACTIVE]
-
-
-def _rewrapped(key: _Key, before: Snapshot, after: Snapshot) -> _Key:
-    if key.state == records.DESTROYED:
-        return key
-    return after.wrap(key, before.open(key))

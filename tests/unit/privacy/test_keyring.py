@@ -1,11 +1,15 @@
 import json
 import threading
 
+import msgspec
 import pytest
 import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from hypothesis import given
+from hypothesis import strategies as st
 
+from privacy import records
 from privacy.custodians.keyfile import KeyFile
 from privacy.errors import (
     KeyringExists,
@@ -287,3 +291,23 @@ def test_no_key_is_in_the_file(keyring, file):
     keyring.store_data_key(key)
     assert key.key.hex() not in file.read_text()
     assert key.key not in file.read_bytes()
+
+
+@given(
+    text=st.text(max_size=40),
+    names=st.dictionaries(st.text(st.characters(max_codepoint=127), max_size=8), st.text()),
+    number=st.integers(0, 2**53 - 1),
+    octets=st.binary(max_size=40),
+)
+def test_the_canonical_form_is_that_of_rfc_8785(text, names, number, octets):
+    try:
+        text.encode()
+        "".join(names.values()).encode()
+    except UnicodeEncodeError:
+        return
+    transition = records.Transition("1", text, None, "new", number, text, text, "", names)
+    key = records.SigningKey("n", "a", text, number, octets, octets, 2)
+    content = records.Content(
+        "f", number, number, {**names}, [], [key], [], {}, transitions=[transition]
+    )
+    assert records._canonical(content) == rfc8785.dumps(msgspec.to_builtins(content))
