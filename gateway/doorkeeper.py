@@ -6,11 +6,14 @@ from datetime import UTC, datetime
 
 from audit.errors import LogUnavailable
 from gateway import logbook
-from gateway.api.asgi import ADMISSION, REQUEST_ID, Scope, header, source_ip
+from gateway.api.asgi import ADMISSION, CERTIFICATE, REQUEST_ID, Scope, header, source_ip
 from gateway.api.errors import LOG_UNAVAILABLE
 from gateway.errors import RequestRefused
 from gateway.identity import Credentials, Principal, Role
 from gateway.recorder import Recorder
+from gateway.scopes import covers_model, covers_operation
+from gateway.throttle import Throttle
+from gateway.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Doorkeeper:
 
     credentials: Credentials
     recorder: Recorder
+    throttle: Throttle
+    tokens: Tokens | None = None
 
     async def admit(self, scope: Scope, *, operation: str, role: Role) -> Principal:
         """Return the caller.
@@ -38,29 +43,34 @@ class Doorkeeper:
 
     async def admit_any(self, scope: Scope, *, operation: str, roles: frozenset[Role]) -> Principal:
         """Return the caller if one of `roles` is theirs; raises as `admit`."""
+        try:
+            self.throttle.require_calm(source_ip(scope))
+        except RequestRefused as early:
+            await self._denied(scope, None, operation, early)
+            raise
         # The look-up asks the disk and the key broker; the event loop serves others meanwhile.
         principal = await asyncio.to_thread(self._caller, scope)
         if principal is None:
-            refused = RequestRefused(
-                "Incorrect API key provided. Ask your administrator for one of this gateway "
-                "(`sealgate clients add`).",
-                status=401,
-                code="invalid_api_key",
-            )
-            await self._denied(scope, None, operation, refused)
-            raise refused
-        if principal.role not in roles:
-            needed = " or ".join(sorted(roles))
-            refused = RequestRefused(
-                f"This credential's role is {principal.role}; the route needs {needed}.",
-                status=403,
-                kind="permission_error",
-                code="insufficient_role",
-            )
+            self.throttle.wrong(source_ip(scope))
+            unknown = _unknown()
+            await self._denied(scope, None, operation, unknown)
+            raise unknown
+        refused = _forbidden(principal, operation, roles)
+        if refused is not None:
             await self._denied(scope, principal, operation, refused)
             raise refused
         scope[ADMISSION] = Admission(principal, operation)
         return principal
+
+    @staticmethod
+    def require_model(principal: Principal, model_id: str) -> None:
+        """Raise unless the caller may ask this model; whoever serves the request records that.
+
+        Raises:
+            RequestRefused: 403 `insufficient_scope`.
+        """
+        if not covers_model(principal.scopes, model_id):
+            raise _beyond(f"the model {model_id}")
 
     async def refused(self, scope: Scope, refused: RequestRefused) -> None:
         """Record that a caller who was admitted got no answer, unless nobody was.
@@ -72,10 +82,18 @@ class Doorkeeper:
             await self._denied(scope, admission.principal, admission.operation, refused)
 
     def _caller(self, scope: Scope) -> Principal | None:
-        scheme, _, key = (header(scope, b"authorization") or "").partition(" ")
+        given = header(scope, b"authorization")
+        certificate: bytes | None = scope.get(CERTIFICATE)
+        if given is None and certificate is not None:
+            return self.credentials.certified(certificate, now=datetime.now(UTC))
+        scheme, _, key = (given or "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        return self.credentials.principal(key.strip(), now=datetime.now(UTC))
+        key = key.strip()
+        # A JSON Web Token has two dots, and a key of ours none.
+        if self.tokens is not None and "." in key:
+            return self.tokens.principal(key)
+        return self.credentials.principal(key, now=datetime.now(UTC))
 
     async def _denied(
         self,
@@ -98,3 +116,38 @@ class Doorkeeper:
             await asyncio.shield(self.recorder.record(event))
         except LogUnavailable:
             return
+
+
+def _forbidden(
+    principal: Principal, operation: str, roles: frozenset[Role]
+) -> RequestRefused | None:
+    """Return why a known caller may not do this, if they may not."""
+    if principal.role not in roles:
+        needed = " or ".join(sorted(roles))
+        return RequestRefused(
+            f"This credential's role is {principal.role}; the route needs {needed}.",
+            status=403,
+            kind="permission_error",
+            code="insufficient_role",
+        )
+    if not covers_operation(principal.scopes, operation):
+        return _beyond(operation)
+    return None
+
+
+def _beyond(what: str) -> RequestRefused:
+    return RequestRefused(
+        f"This credential's scopes do not cover {what}.",
+        status=403,
+        kind="permission_error",
+        code="insufficient_scope",
+    )
+
+
+def _unknown() -> RequestRefused:
+    return RequestRefused(
+        "Incorrect API key provided. Ask your administrator for one of this gateway "
+        "(`sealgate clients add`).",
+        status=401,
+        code="invalid_api_key",
+    )

@@ -60,8 +60,8 @@ class PeriodUnclear(GatewayError):
 class UpstreamFailed(GatewayError):
     """A tier's endpoint gave no whole answer.
 
-    reason: `unreachable`, `overloaded`, `refused`, `rejected`, `garbage`, `other_model`, `stalled`, `cut` or
-    `forbidden`. detail: what happened, without a word of the answer.
+    reason: `unreachable`, `overloaded`, `refused`, `rejected`, `garbage`, `other_model`,
+    `stalled`, `cut` or `forbidden`. detail: what happened, without a word of the answer.
     """
 
     def __init__(self, reason: str, detail: str) -> None:

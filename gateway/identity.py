@@ -8,18 +8,17 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 
 from gateway.errors import CredentialInvalid, CredentialUnknown
+from gateway.scopes import Scopes, require_scopes
 
-# What the keyring derives the pepper from.
-PEPPER = ("credential", b"api-key")
 KEY_PATTERN = re.compile(r"sg-[A-Za-z0-9_-]{43}")
 TENANT_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 NAME_LIMIT = 128
@@ -37,6 +36,13 @@ credentials = sa.Table(
     sa.Column("expires_ms", sa.BigInteger),
     sa.Column("revoked_ms", sa.BigInteger),
 )
+# A credential without a row here may use every route of its role, and every model.
+_scopes = sa.Table(
+    "credential_scope",
+    metadata,
+    sa.Column("credential_id", sa.String(24), primary_key=True),
+    sa.Column("scope", sa.String(96), primary_key=True),
+)
 
 
 class Role(StrEnum):
@@ -50,13 +56,17 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller."""
+    """An authenticated caller. scopes: what it is confined to; None for nothing but its role.
+
+    method: `api_key`, `oidc` or `certificate`.
+    """
 
     credential_id: str
     tenant: str
     name: str
     role: Role
     method: str = "api_key"
+    scopes: Scopes = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +80,7 @@ class Credential:
     created_ms: int
     expires_ms: int | None
     revoked_ms: int | None
-
-
-class Peppered(Protocol):
-    """What peppers come from: an unlocked keyring, or a client of the key broker."""
-
-    def epochs(self, purpose: str) -> list[int]:
-        """Return the epochs that can be derived from, the active one first."""
-        ...
-
-    def derive(self, purpose: str, *context: bytes, epoch: int | None = None) -> bytes:
-        """Derive a 32-byte key."""
-        ...
+    scopes: Scopes = None
 
 
 class Credentials:
@@ -97,15 +96,29 @@ class Credentials:
         metadata.create_all(engine)
 
     def add(
-        self, *, tenant: str, name: str, role: Role, now: datetime, expires: datetime | None
+        self,
+        *,
+        tenant: str,
+        name: str,
+        role: Role,
+        now: datetime,
+        expires: datetime | None,
+        scopes: Scopes = None,
+        certificate: bytes | None = None,
     ) -> tuple[Credential, str]:
         """Store a new credential and return it with its key, which is shown only once.
 
+        certificate: DER of the client certificate that is to stand for a key; the key is then
+        the name of its fingerprint, and opens nothing.
+
         Raises:
-            CredentialInvalid: The tenant's or the credential's name cannot be stored.
+            CredentialInvalid: A name or a scope cannot be stored.
         """
         _require_names(tenant, name)
-        key = f"sg-{secrets.token_urlsafe(32)}"
+        require_scopes(scopes)
+        key = (
+            f"sg-{secrets.token_urlsafe(32)}" if certificate is None else _fingerprint(certificate)
+        )
         credential = Credential(
             credential_id=f"cred_{secrets.token_hex(8)}",
             tenant=tenant,
@@ -114,6 +127,7 @@ class Credentials:
             created_ms=_ms(now),
             expires_ms=_ms(expires) if expires else None,
             revoked_ms=None,
+            scopes=scopes,
         )
         with self._engine.begin() as connection:
             connection.execute(
@@ -127,13 +141,49 @@ class Credentials:
                     expires_ms=credential.expires_ms,
                 )
             )
+            rows = [{"credential_id": credential.credential_id, "scope": s} for s in scopes or ()]
+            if rows:
+                connection.execute(_scopes.insert(), rows)
         return credential, key
+
+    def rotate(
+        self, credential_id: str, *, now: datetime, overlap: timedelta
+    ) -> tuple[Credential, str]:
+        """Issue a successor of the same name, tenant, role and scopes; the old key works on.
+
+        overlap: how long both work.
+
+        Raises:
+            CredentialUnknown: No such credential, or one that no longer works.
+        """
+        old = next((c for c in self.list() if c.credential_id == credential_id), None)
+        if old is None or old.revoked_ms is not None or _expired(old.expires_ms, now):
+            raise _unknown(credential_id)
+        expires = _moment(old.expires_ms) if old.expires_ms else None
+        made = self.add(
+            tenant=old.tenant,
+            name=old.name,
+            role=old.role,
+            now=now,
+            expires=expires,
+            scopes=old.scopes,
+        )
+        end_ms = _ms(now + overlap)
+        statement = (
+            credentials.update()
+            .where(credentials.c.id == credential_id)
+            .values(expires_ms=min(end_ms, old.expires_ms or end_ms))
+        )
+        with self._engine.begin() as connection:
+            connection.execute(statement)
+        return made
 
     def list(self) -> list[Credential]:
         """Return every credential, oldest first."""
         query = credentials.select().order_by(credentials.c.created_ms, credentials.c.id)
         with self._engine.connect() as connection:
-            return [_credential(row) for row in connection.execute(query)]
+            confined = _grouped(connection.execute(_scopes.select()))
+            return [_credential(row, confined.get(row.id)) for row in connection.execute(query)]
 
     def revoke(self, credential_id: str, *, now: datetime) -> None:
         """Refuse the credential from now on.
@@ -148,43 +198,36 @@ class Credentials:
         )
         with self._engine.begin() as connection:
             if connection.execute(statement).rowcount == 0:
-                raise CredentialUnknown(
-                    f"No active credential {credential_id!r}. `sealgate clients list` shows them."
-                )
+                raise _unknown(credential_id)
 
     def principal(self, key: str, *, now: datetime) -> Principal | None:
         """Return who holds `key`, or None if nobody who may use it now does.
 
         The look-up is by HMAC: its time depends on the pepper, not on how much of a key is right.
         """
-        if not KEY_PATTERN.fullmatch(key):
-            return None
+        return self._holder(key, "api_key", now) if KEY_PATTERN.fullmatch(key) else None
+
+    def certified(self, certificate: bytes, *, now: datetime) -> Principal | None:
+        """Return who holds a client certificate (DER) that the TLS handshake verified."""
+        return self._holder(_fingerprint(certificate), "certificate", now)
+
+    def _holder(self, key: str, method: str, now: datetime) -> Principal | None:
         hmacs = [_hmac(key, pepper) for pepper in self._peppers()]
         query = credentials.select().where(credentials.c.key_hmac.in_(hmacs))
         with self._engine.connect() as connection:
             row = connection.execute(query).one_or_none()
-        if row is None or row.revoked_ms is not None:
-            return None
-        if row.expires_ms is not None and row.expires_ms <= _ms(now):
-            return None
+            if row is None or row.revoked_ms is not None or _expired(row.expires_ms, now):
+                return None
+            own = _scopes.select().where(_scopes.c.credential_id == row.id)
+            confined = _grouped(connection.execute(own)).get(row.id)
         return Principal(
-            credential_id=row.id, tenant=row.tenant, name=row.name, role=Role(row.role)
+            credential_id=row.id,
+            tenant=row.tenant,
+            name=row.name,
+            role=Role(row.role),
+            method=method,
+            scopes=confined,
         )
-
-
-def peppers(keys: Peppered) -> Callable[[], Sequence[bytes]]:
-    """Return what gives the peppers of a keyring or key broker, each derived once."""
-    known: dict[int, bytes] = {}
-
-    def current() -> Sequence[bytes]:
-        purpose, context = PEPPER
-        epochs = keys.epochs(purpose)
-        for epoch in epochs:
-            if epoch not in known:
-                known[epoch] = keys.derive(purpose, context, epoch=epoch)
-        return [known[epoch] for epoch in epochs]
-
-    return current
 
 
 def _hmac(key: str, pepper: bytes) -> bytes:
@@ -200,7 +243,24 @@ def _require_names(tenant: str, name: str) -> None:
         raise CredentialInvalid(f"A credential's name is 1 to {NAME_LIMIT} printable characters.")
 
 
-def _credential(row: Any) -> Credential:
+def _fingerprint(certificate: bytes) -> str:
+    return f"x509:{hashlib.sha256(certificate).hexdigest()}"
+
+
+def _grouped(rows: Iterable[Any]) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        found.setdefault(row.credential_id, set()).add(row.scope)
+    return {name: frozenset(members) for name, members in found.items()}
+
+
+def _unknown(credential_id: str) -> CredentialUnknown:
+    return CredentialUnknown(
+        f"No active credential {credential_id!r}. `sealgate clients list` shows them."
+    )
+
+
+def _credential(row: Any, confined: Scopes) -> Credential:
     return Credential(
         credential_id=row.id,
         tenant=row.tenant,
@@ -209,7 +269,16 @@ def _credential(row: Any) -> Credential:
         created_ms=row.created_ms,
         expires_ms=row.expires_ms,
         revoked_ms=row.revoked_ms,
+        scopes=confined,
     )
+
+
+def _expired(expires_ms: int | None, now: datetime) -> bool:
+    return expires_ms is not None and expires_ms <= _ms(now)
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _ms(moment: datetime) -> int:

@@ -30,17 +30,20 @@ from gateway.custody import Secret
 from gateway.doorkeeper import Doorkeeper
 from gateway.errors import HomeUnusable, ModelMissing
 from gateway.home import Home, existing
-from gateway.identity import Credentials, peppers
+from gateway.identity import Credentials
 from gateway.keybroker import running as key_broker
 from gateway.limits import RequestLimits, unlimited
 from gateway.marking import PURPOSE
 from gateway.models.chat import ChatTemplate
 from gateway.models.importing import TEMPLATE, TOKENIZER
 from gateway.models.tokenizer import Tokenizer
+from gateway.peppers import peppers
 from gateway.provenance import Trace, trace
 from gateway.receipts import issue
 from gateway.recorder import Recorder
 from gateway.settings import Settings
+from gateway.throttle import Throttle
+from gateway.tokens import Issuer, Tokens
 from privacy.broker import BrokerClient
 from sandbox import vocabulary
 from sandbox.launch import SendWeights
@@ -95,7 +98,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         yield Gateway(
             settings=settings,
             catalogue=catalogue,
-            doorkeeper=Doorkeeper(credentials, recorder),
+            doorkeeper=Doorkeeper(credentials, recorder, _throttle(settings), _tokens(settings)),
             recorder=recorder,
             answers=Answers(recorder, keys),
             limits=RequestLimits(subjects=unlimited, budgets=budgets, clock=time.monotonic),
@@ -180,6 +183,23 @@ async def _served(
     )
 
 
+def _throttle(settings: Settings) -> Throttle:
+    return Throttle(most=settings.wrong_keys_per_minute, window_s=60.0, clock=time.monotonic)
+
+
+def _tokens(settings: Settings) -> Tokens | None:
+    if settings.oidc_issuer is None:
+        return None
+    return Tokens(
+        Issuer(
+            settings.oidc_issuer,
+            settings.oidc_audience,
+            settings.oidc_tenant_claim,
+            settings.oidc_role_claim,
+        )
+    )
+
+
 def _sender(
     model_id: str, config: Mapping[str, Any], keys: BrokerClient, tokenizer: Tokenizer
 ) -> SendWeights:
@@ -230,7 +250,7 @@ def _circumstances(
 ) -> dict[str, Any]:
     """Tell how this gateway runs, for the entry of its start."""
     return {
-        "tls": False,
+        "tls": settings.tls_certificate is not None,
         "host": settings.host,
         "models": sorted(catalogue.models),
         "sandbox": {wall.name: wall.found for wall in walls},

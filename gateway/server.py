@@ -6,8 +6,10 @@ dying: the answers that still run get their outcome, and the log its last entry.
 
 import asyncio
 import errno
+import logging
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,19 +18,25 @@ import uvloop
 
 from gateway.api.asgi import App
 from gateway.app import create_app
+from gateway.connections import BoundedProtocol
 from gateway.custody import Secret
-from gateway.errors import AddressTaken, GatewayError, GatewayNotStarted
+from gateway.errors import AddressTaken, GatewayError, GatewayNotStarted, SettingsInvalid
 from gateway.lifecycle import running
 from gateway.settings import Settings
+from gateway.tls import TlsFiles, reload, server_context, tls_files
 
 # Answers that have not ended this long after the signal are cut off and recorded as `shutdown`.
 GRACE_S = 10
 # Longer than clients keep an idle connection, so that they close it and never meet a closed one.
 KEEP_ALIVE_S = 75
 
+_log = logging.getLogger("sealgate")
+
 
 def serve(settings: Settings, secret: Secret, *, ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. ready: called once with the URL, when requests are answered.
+
+    SIGHUP loads the TLS files again.
 
     Raises:
         AddressTaken: Another process listens there.
@@ -49,20 +57,32 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    files = tls_files(settings)
+    context = server_context(files) if files else None
+    if files and context:
+        loop.add_signal_handler(signal.SIGHUP, _reload, context, files)
     async with running(settings, secret) as gateway:
         if not stopping.is_set():
-            server = _Server(create_app(gateway))
-            await server.run_until(stopping, listener, lambda: ready(_url(listener)))
+            server = _Server(create_app(gateway), context)
+            await server.run_until(stopping, listener, lambda: ready(_url(listener, context)))
+
+
+def _reload(context: ssl.SSLContext, files: TlsFiles) -> None:
+    """Serve new connections with the files' present content, or go on with the old."""
+    try:
+        reload(context, files)
+    except SettingsInvalid as error:
+        _log.error("%s", error)
 
 
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handling, which would end the process with answers open."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, context: ssl.SSLContext | None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=BoundedProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -72,6 +92,7 @@ class _Server(uvicorn.Server):
                 proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=GRACE_S,
+                ssl_context_factory=(lambda *_: context) if context else None,
             )
         )
 
@@ -124,6 +145,7 @@ def _unusable(error: OSError, host: str, port: int) -> GatewayError:
     )
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, context: ssl.SSLContext | None) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if context else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

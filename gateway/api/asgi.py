@@ -1,5 +1,6 @@
 """Raw ASGI pieces of the hot path: bodies, replies, request ids, clients that leave."""
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
@@ -14,11 +15,15 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REQUEST_ID = "sealgate.request_id"
+# DER of the client certificate that the connection showed and the handshake verified.
+CERTIFICATE = "sealgate.client_certificate"
 # Set once the caller is known: a refusal after that is recorded under their name.
 ADMISSION = "sealgate.admission"
 # A body over its limit is read and dropped up to here, so that the client hears the refusal
 # instead of a broken pipe; beyond it the connection is closed.
 DRAIN_LIMIT_BYTES = 64 << 20
+# A slow client keeps nothing but its connection, and that no longer than this.
+BODY_LIMIT_S = 60.0
 
 
 class ClientGone(Exception):
@@ -62,13 +67,25 @@ def source_ip(scope: Scope) -> str | None:
     return client[0] if client else None
 
 
-async def read_body(receive: Receive, *, limit_bytes: int) -> bytes:
+async def read_body(receive: Receive, *, limit_bytes: int, limit_s: float = BODY_LIMIT_S) -> bytes:
     """Return the whole request body.
 
     Raises:
-        RequestRefused: 413, it is larger than `limit_bytes`.
+        RequestRefused: 413, it is larger than `limit_bytes`; 408, it took longer than `limit_s`.
         ClientGone: The client left before it was complete.
     """
+    try:
+        async with asyncio.timeout(limit_s):
+            return await _body(receive, limit_bytes=limit_bytes)
+    except TimeoutError:
+        raise RequestRefused(
+            f"The request body did not come within {limit_s:g} s. Send it again.",
+            status=408,
+            code="request_timeout",
+        ) from None
+
+
+async def _body(receive: Receive, *, limit_bytes: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     more = True

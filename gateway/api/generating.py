@@ -118,6 +118,7 @@ class Generating:
         # A long prompt takes its time; the event loop serves others meanwhile.
         rendering = await asyncio.to_thread(self.dialect.rendering, scope, principal, body)
         question = rendering.question
+        self.doorkeeper.require_model(principal, question.model.model_id)
         with self.limits.reserved(
             principal, tokens=len(question.prompt) + question.choices * question.max_tokens
         ) as reservation:

@@ -1,13 +1,18 @@
 """`sealgate clients`: API credentials of applications, officers and auditors."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.cli.output import HomeOption, JsonOption, note, print_json, print_lines, print_table
 from gateway.cli.session import Session, opened
+from gateway.errors import FileUnreadable
 from gateway.identity import Credential, Role
+from gateway.scopes import Scopes
 
 app = typer.Typer(help="API credentials: add, list, revoke.", no_args_is_help=True)
 
@@ -21,15 +26,29 @@ def add(
     expires_days: Annotated[
         int | None, typer.Option(min=1, max=3650, help="Days until it expires; never if absent.")
     ] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="A route or model:ID it is confined to; repeatable.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="PEM file of the client certificate that is its key.")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a credential and print its key, which is shown only once."""
     with opened(home) as session:
         credential, key = issue(
-            session, name=name, tenant=tenant, role=role, expires_days=expires_days
+            session,
+            name=name,
+            tenant=tenant,
+            role=role,
+            expires_days=expires_days,
+            scopes=frozenset(scope) if scope else None,
+            certificate=_certificate(certificate) if certificate else None,
         )
-    if as_json:
+    if certificate is not None:
+        _show_plain(credential, as_json=as_json)
+    elif as_json:
         print_json(_shown(credential) | {"key": key})
     else:
         note("This key is shown only once:")
@@ -49,6 +68,29 @@ def list_all(*, home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def rotate(
+    credential_id: Annotated[str, typer.Argument(help="As `sealgate clients list` shows it.")],
+    *,
+    overlap_hours: Annotated[
+        int, typer.Option(min=0, max=24 * 90, help="Hours that the old key still works.")
+    ] = 24,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a successor with a key of its own; the old key works on for a while."""
+    with opened(home) as session:
+        credential, key = session.credentials().rotate(
+            credential_id, now=datetime.now(UTC), overlap=timedelta(hours=overlap_hours)
+        )
+        _record_added(session, credential, succeeds=credential_id)
+    if as_json:
+        print_json(_shown(credential) | {"key": key, "succeeds": credential_id})
+    else:
+        note("This key is shown only once:")
+        print_lines(key)
+
+
+@app.command()
 def revoke(
     credential_id: Annotated[str, typer.Argument(help="As `sealgate clients list` shows it.")],
     *,
@@ -65,7 +107,14 @@ def revoke(
 
 
 def issue(
-    session: Session, *, name: str, tenant: str, role: Role, expires_days: int | None
+    session: Session,
+    *,
+    name: str,
+    tenant: str,
+    role: Role,
+    expires_days: int | None,
+    scopes: Scopes = None,
+    certificate: bytes | None = None,
 ) -> tuple[Credential, str]:
     """Make a credential, record it, and return it with its key.
 
@@ -80,17 +129,10 @@ def issue(
         role=role,
         now=now,
         expires=now + timedelta(days=expires_days) if expires_days else None,
+        scopes=scopes,
+        certificate=certificate,
     )
-    session.record(
-        "credential.added",
-        {
-            "credential_id": credential.credential_id,
-            "name": name,
-            "tenant": tenant,
-            "role": role.value,
-            "expires_ms": credential.expires_ms,
-        },
-    )
+    _record_added(session, credential, succeeds=None)
     return credential, key
 
 
@@ -104,6 +146,38 @@ def withdraw(session: Session, credential_id: str) -> None:
     session.record("credential.revoked", {"credential_id": credential_id})
 
 
+def _record_added(session: Session, credential: Credential, *, succeeds: str | None) -> None:
+    detail = {
+        "credential_id": credential.credential_id,
+        "name": credential.name,
+        "tenant": credential.tenant,
+        "role": credential.role.value,
+        "expires_ms": credential.expires_ms,
+        "scopes": sorted(credential.scopes or ()),
+    }
+    session.record("credential.added", detail | ({"succeeds": succeeds} if succeeds else {}))
+
+
+def _certificate(path: Path) -> bytes:
+    """Return a certificate's DER.
+
+    Raises:
+        FileUnreadable: The file holds none.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):
+        raise FileUnreadable(f"{path} holds no PEM certificate.") from None
+    return certificate.public_bytes(Encoding.DER)
+
+
+def _show_plain(credential: Credential, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_shown(credential))
+    else:
+        print_lines(f"Added {credential.credential_id}; its certificate is its key.")
+
+
 def _shown(credential: Credential) -> dict[str, Any]:
     return {
         "id": credential.credential_id,
@@ -114,6 +188,7 @@ def _shown(credential: Credential) -> dict[str, Any]:
         "created_ms": credential.created_ms,
         "expires_ms": credential.expires_ms,
         "revoked_ms": credential.revoked_ms,
+        "scopes": sorted(credential.scopes or ()),
     }
 
 

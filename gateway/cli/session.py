@@ -22,7 +22,8 @@ from gateway import home as homes
 from gateway import keyevents, logbook, ocsf
 from gateway.custody import custodian, secret
 from gateway.home import Home
-from gateway.identity import Credentials, peppers
+from gateway.identity import Credentials
+from gateway.peppers import peppers
 from gateway.settings import Settings, load
 from privacy.keyring import Keyring
 

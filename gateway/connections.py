@@ -1,0 +1,106 @@
+"""Connections with bounds: uvicorn's protocol takes any number of headers, for any length of time.
+
+A head that is too long or does not come in time ends its connection. So does one that is no HTTP,
+with an error in the envelope. These requests never began: they have no id and no entry.
+"""
+
+import asyncio
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.api.asgi import CERTIFICATE
+from gateway.api.errors import envelope
+from gateway.errors import RequestRefused
+
+HEAD_LIMIT_BYTES = 64 << 10
+HEAD_LIMIT_LINES = 128
+HEAD_LIMIT_S = 15.0
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. Its requests also learn which client certificate it showed."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for a head, and take note of the verified certificate."""
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        self._certificate: bytes | None = tls.getpeercert(binary_form=True) if tls else None
+        self._head_bytes = 0
+        self._patience: asyncio.TimerHandle | None = None
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; between two requests they begin a head, which must then come in time."""
+        if self._patience is None and self._between_requests():
+            self._await_head()
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """Begin a request's scope, the certificate in it."""
+        super().on_message_begin()
+        self._head_bytes = 0
+        if self._certificate is not None:
+            scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+            scope[CERTIFICATE] = self._certificate
+
+    def on_url(self, url: bytes) -> None:
+        """Count the target's bytes."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header's bytes and lines."""
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: from here on the request's own limits hold."""
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, or too much of it, and close."""
+        if self._head_bytes > HEAD_LIMIT_BYTES or len(self.headers or ()) >= HEAD_LIMIT_LINES:
+            self._refuse(431, "Request Header Fields Too Large", "The request's head is too large.")
+        else:
+            self._refuse(400, "Bad Request", msg)
+
+    def _count(self, length: int) -> None:
+        self._head_bytes += length
+        if self._head_bytes > HEAD_LIMIT_BYTES or len(self.headers) >= HEAD_LIMIT_LINES:
+            # The parser turns this into an error of its own and calls `send_400_response`.
+            raise httptools.HttpParserError("The request's head is too large.")
+
+    def _between_requests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._patience = self.loop.call_later(HEAD_LIMIT_S, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _too_slow(self) -> None:
+        self._patience = None
+        self._refuse(408, "Request Timeout", f"No request came within {HEAD_LIMIT_S:g} s.")
+
+    def _refuse(self, status: int, phrase: str, message: str) -> None:
+        if self.transport.is_closing():
+            return
+        code = {400: "invalid_http", 408: "request_timeout", 431: "head_too_large"}[status]
+        body = envelope(RequestRefused(message, status=status, code=code))
+        head = (
+            f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
