@@ -71,10 +71,12 @@ class Ranks:
         self.rank = dist.get_rank()
         self.ranks = dist.get_world_size()
         self.sent_bytes = 0
+        # Where the backend wants its tensors.
+        self.device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
     def total(self, noised: torch.Tensor) -> torch.Tensor:
         """Add up in float32, as gradients are usually sent."""
-        vector = noised.to(_device(), torch.float32)
+        vector = noised.to(self.device, torch.float32)
         dist.all_reduce(vector)
         self.sent_bytes += vector.numel() * vector.element_size()
         return vector.to(noised.device)
@@ -93,9 +95,9 @@ class Ranks:
         return answer["result"]
 
     def _broadcast(self, data: bytes) -> bytes:
-        size = torch.tensor([len(data)], dtype=torch.int64, device=_device())
+        size = torch.tensor([len(data)], dtype=torch.int64, device=self.device)
         dist.broadcast(size, src=0)
-        content = torch.zeros(int(size), dtype=torch.uint8, device=_device())
+        content = torch.zeros(int(size), dtype=torch.uint8, device=self.device)
         if self.rank == 0:
             content.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
         dist.broadcast(content, src=0)
@@ -112,8 +114,3 @@ def found() -> Exchange:
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         return Ranks()
     return Solo()
-
-
-def _device() -> torch.device:
-    """Return where the backend wants its tensors."""
-    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")

@@ -142,4 +142,4 @@ class TestInjectedBugs:
         seen = rehearsal.performed(PLAN, canaries=CANARIES, noise=rehearsal.Silence())
         for scores in (seen.white_box, seen.black_box):
             found = auditing.judge(scores, guesses=200, delta=DELTA, access="either")
-            assert found.epsilon > 0.5 * found.cap > 3.0
+            assert found.epsilon > 0.5 * found.cap > 2.0

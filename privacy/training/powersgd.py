@@ -1,0 +1,71 @@
+"""PowerSGD between ranks: low-rank factors instead of whole gradients (Vogels et al., 2019).
+
+It sees only sums that already carry their rank's noise, so compressing is post-processing. What a
+step leaves out is added to the next one's (error feedback), on the rank that left it out.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from privacy.training.exchange import Ranks
+
+
+class PowerSgd(Ranks):
+    """Ranks that exchange factors. rank: of the factors; more is closer and larger."""
+
+    def __init__(self, model: nn.Module, *, factors: int = 4) -> None:
+        super().__init__()
+        self._shapes = [p.shape for p in model.parameters() if p.requires_grad]
+        self._factors = factors
+        self._left_out: list[torch.Tensor] | None = None
+        self._starts: list[torch.Tensor] | None = None
+
+    def total(self, noised: torch.Tensor) -> torch.Tensor:
+        """Return about the sum over ranks, the same on every rank."""
+        vector = noised.to(self.device, torch.float32)
+        pieces = torch.split(vector, [shape.numel() for shape in self._shapes])
+        matrices = [
+            _matrix(piece, shape) for piece, shape in zip(pieces, self._shapes, strict=True)
+        ]
+        if self._left_out is None or self._starts is None:
+            self._left_out = [torch.zeros_like(matrix) for matrix in matrices]
+            self._starts = [self._start(matrix) for matrix in matrices]
+        totals = [self._exchanged(index, matrix) for index, matrix in enumerate(matrices)]
+        return torch.cat([total.flatten() for total in totals]).to(noised)
+
+    def _exchanged(self, index: int, matrix: torch.Tensor) -> torch.Tensor:
+        if self._left_out is None or self._starts is None:
+            raise RuntimeError("Exchanges begin in `total`.")
+        if not self._smaller(matrix):
+            self._all_reduce(matrix)
+            return matrix
+        # The steps of the paper's algorithm 1, with sums for means.
+        own = matrix + self._left_out[index]
+        left = own @ self._starts[index]
+        self._all_reduce(left)
+        left, _ = torch.linalg.qr(left)
+        right = own.T @ left
+        # In place of the paper's mean: each rank keeps what its own part of the sum lost.
+        self._left_out[index] = own - left @ right.T
+        self._all_reduce(right)
+        self._starts[index] = right / right.norm().clamp_min(1e-30)
+        return left @ right.T
+
+    def _smaller(self, matrix: torch.Tensor) -> bool:
+        rows, columns = matrix.shape
+        return self._factors * (rows + columns) < rows * columns
+
+    def _start(self, matrix: torch.Tensor) -> torch.Tensor:
+        # The same on all ranks; it only begins a power iteration and hides nothing.
+        generator = torch.Generator().manual_seed(matrix.shape[1])
+        return torch.randn(matrix.shape[1], self._factors, generator=generator).to(matrix)
+
+    def _all_reduce(self, tensor: torch.Tensor) -> None:
+        dist.all_reduce(tensor)
+        self.sent_bytes += tensor.numel() * tensor.element_size()
+
+
+def _matrix(piece: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    rows = shape[0] if len(shape) > 1 else 1
+    return piece.view(rows, -1)
