@@ -18,6 +18,8 @@ from pathlib import Path
 
 # One thread each, NumPy's too; it reads this at import.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# This directory holds scripts named after the packages they measure: look above it first.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from contract import ABSENT, REPOSITORY, Figure, Samples, in_turns, parser, report
