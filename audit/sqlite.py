@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from audit.errors import LogUnavailable
+from audit.errors import LogTampered, LogUnavailable
 
 # What was deleted is overwritten: a shredded key must not linger in a free page.
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF", "secure_delete=ON")
@@ -53,12 +53,16 @@ def create(path: Path) -> None:
 
 
 def require(path: Path) -> None:
-    """Require that the file is there.
+    """Require that the file is there, with something in it; it is not written to.
 
     Raises:
         LogUnavailable: It is not, or cannot be opened.
+        LogTampered: It is empty.
     """
     _open(path, os.O_RDWR)
+    # To SQLite an empty file is a new database.
+    if path.stat().st_size == 0:
+        raise LogTampered(f"The log {path} is empty. Restore its copy.")
 
 
 def identity(engine: sa.Engine) -> tuple[tuple[int, int], ...]:
