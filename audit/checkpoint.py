@@ -118,6 +118,16 @@ def verify(
     return checkpoint
 
 
+def unverified(note: str) -> Checkpoint:
+    """Return what a signed note says, whoever signed it.
+
+    Raises:
+        CheckpointInvalid: It is malformed.
+    """
+    text, _ = _parts(note)
+    return _parse(text)
+
+
 def _parts(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
     """Split a note at its last empty line into its text and its signature lines."""
     if not isinstance(note, str) or len(note) > NOTE_LIMIT_BYTES or CONTROL.search(note):

@@ -126,7 +126,7 @@ def test_log_restored_from_an_older_copy_contradicts_the_anchor(
     grown(3, into=again)
     attempt(again, file)
     old = new_log(tmp_path / "old.db").start()
-    with pytest.raises(LogTampered, match="8 were signed"):
+    with pytest.raises(LogTampered, match="8 entries that the log does not extend"):
         checking(old, file)
 
 
@@ -138,6 +138,13 @@ def test_shorter_of_two_anchored_histories_is_held_against_the_log(log, grown, f
     file.keep(other, since=0, proof_from=lambda _: [], now_ms=NOW_MS)
     with pytest.raises(LogTampered, match="does not extend"):
         check(log, file)
+
+
+def test_anchor_whose_key_was_revoked_since_still_holds(log, grown, file):
+    attempt(log, file)
+    stranger = {"origin": log.origin, "public_key": bytes(31) + b"\x01"}
+    (head,) = anchoring.check(log.engine, [file], **stranger)
+    assert head.size == 5
 
 
 def test_anchor_of_another_key_is_found(log, grown, file, new_log, tmp_path):
