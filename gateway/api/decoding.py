@@ -16,6 +16,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         RequestRefused: 400, not JSON, or a field of the wrong type or range; it names the field.
     """
     try:
+        # The decoder checks the text of fields that it knows; the rest is to be UTF-8 as well.
+        body.decode()
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _misfit(str(error)) from None

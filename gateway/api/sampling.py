@@ -20,7 +20,8 @@ MAX_STOP_LENGTH = 256
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 Bias = Annotated[float, msgspec.Meta(ge=-100, le=100)]
 Token = Annotated[int, msgspec.Meta(ge=0, lt=1 << 18)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
+# Counts are 32-bit integers: entries hold none beyond 2^53 - 1 (RFC 8785), and no model needs more.
+Count = Annotated[int, msgspec.Meta(ge=1, lt=1 << 31)]
 Stop = Annotated[str, msgspec.Meta(max_length=MAX_STOP_LENGTH)]
 
 
