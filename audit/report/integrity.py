@@ -20,7 +20,7 @@ CHECKS = (
     "Obtain the report key's certificate from the gateway's operator, and not from this file.",
     (
         "sealgate report verify FILE --certificate PEM checks the signature, that it covers every "
-        "byte, and that pages and attachments belong together. A reader of PDF checks less: it "
+        "byte, and that its attachments agree with each other. A reader of PDF checks less: it "
         "may accept what was added later."
     ),
     (

@@ -47,4 +47,5 @@ def facts(session: Session) -> dict[str, Any]:
         ],
         "tls": False,
         "host": session.settings.host,
+        "retention_days": session.settings.retention_days,
     }

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import re
 import shutil
 import subprocess
@@ -10,13 +11,16 @@ from pathlib import Path
 
 import pypdf
 import pytest
-from asn1crypto import cms
+from asn1crypto import cms, x509
 from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
     encode_dss_signature,
 )
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.sign.validation import validate_pdf_signature
+from pyhanko_certvalidator import ValidationContext
 from reportlab.pdfgen.canvas import Canvas
 
 from audit.report import signing
@@ -183,15 +187,43 @@ def test_flip_of_a_bit_anywhere_is_noticed(verify, pdf):
 
 
 @pytest.mark.slow
-def test_flip_of_every_bit_is_noticed(verify, pdf):
-    flips = ((at, bit) for at in range(len(pdf)) for bit in range(8))
+def test_flip_of_every_bit_of_the_signature_and_of_every_byte_is_noticed(verify, pdf):
+    start, _ = bounds(pdf)
+    end = start + 2 * len(_content(pdf)[0].dump()) + 4
+    within = ((at, bit) for at in range(start - 60, end) for bit in range(8))
+    without = ((at, at % 8) for at in (*range(start - 60), *range(end, len(pdf))))
+    flips = itertools.chain(within, without)
     assert [each for each in flips if not _refuses(verify, _flipped(pdf, *each))] == []
 
 
-def test_digits_in_lower_case_are_noticed(verify, pdf):
+def _lowered(pdf):
     start, end = bounds(pdf)
+    return pdf[:start] + pdf[start:end].lower() + pdf[end:]
+
+
+def _retitled(pdf):
+    writer = IncrementalPdfFileWriter(io.BytesIO(pdf))
+    info = writer.trailer["/Info"]
+    info["/Title"] = generic.pdf_string("Another report")
+    writer.update_container(info)
+    target = io.BytesIO()
+    writer.write(target)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("change", [_lowered, _retitled, lambda pdf: pdf + b"% comment\n"])
+def test_bottom_line_alone_would_not_notice(verify, pdf, report_key, change):
+    trusted = ValidationContext(
+        trust_roots=[x509.Certificate.load(issue(report_key))], allow_fetching=False
+    )
+    signature = PdfFileReader(io.BytesIO(change(pdf))).embedded_signatures[0]
+    assert validate_pdf_signature(signature, trusted).bottom_line
+    assert _refuses(verify, change(pdf))
+
+
+def test_digits_in_lower_case_are_noticed(verify, pdf):
     with pytest.raises(ReportForged, match="upper-case"):
-        verify(pdf[:start] + pdf[start:end].lower() + pdf[end:])
+        verify(_lowered(pdf))
 
 
 def test_space_between_digits_is_noticed(verify, pdf):
@@ -261,14 +293,8 @@ def test_appended_revision_is_noticed(verify, pdf):
 
 
 def test_revision_of_the_title_alone_is_noticed(verify, pdf):
-    writer = IncrementalPdfFileWriter(io.BytesIO(pdf))
-    info = writer.trailer["/Info"]
-    info["/Title"] = generic.pdf_string("Another report")
-    writer.update_container(info)
-    target = io.BytesIO()
-    writer.write(target)
     with pytest.raises(ReportForged, match="whole file"):
-        verify(target.getvalue())
+        verify(_retitled(pdf))
 
 
 @pytest.mark.parametrize("tail", [b"\n", b"\0", b"% comment\n", b"%%EOF\n"])
