@@ -11,20 +11,30 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.errors import FAILED
-from gateway.cli.output import HomeOption, JsonOption, note, print_json, print_lines, print_table
+from gateway.cli.output import (
+    HomeOption,
+    JsonOption,
+    note,
+    print_json,
+    print_lines,
+    print_table,
+    write_file,
+)
 from gateway.cli.session import Session, opened
 from gateway.errors import FileUnwritable
 from gateway.models.blocks import EXACT
 from gateway.models.fetch import SOURCES, fetch
 from gateway.models.importing import TOKENIZER, ImportedModel, import_gguf
 from gateway.models.tokenizer import Tokenizer
-from privacy import sealed
+from privacy import sealed, statement
 from privacy.errors import SealBroken, SealMissing
 from privacy.sealed import CIPHER, SealedModel
 
 SIGNATURE = "Ed25519 and ML-DSA-65"
 
-app = typer.Typer(help="Models: fetch, import, seal, verify, list, inspect.", no_args_is_help=True)
+app = typer.Typer(
+    help="Models: fetch, import, seal, verify, list, inspect, statement.", no_args_is_help=True
+)
 ModelArgument = Annotated[str, typer.Argument(help="As `sealgate models list` shows it.")]
 
 
@@ -134,6 +144,29 @@ def inspect(
         f"{'tensors':<16}{len(manifest['tensors'])}",
         *(f"{name:<16}{value}" for name, value in config.items()),
     )
+
+
+@app.command("statement")
+def export_statement(
+    model_id: ModelArgument,
+    *,
+    out: Annotated[Path, typer.Option(help="Bundle to write.")],
+    public_key: Annotated[
+        Path | None, typer.Option(help="File to write its public key to, in PEM.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Export an OpenSSF model-signing bundle over the sealed file, for checkers of that kind."""
+    with opened(home) as session:
+        path = _container(session, model_id)
+        write_file(out, statement.bundle(path, keyring=session.keyring))
+        if public_key is not None:
+            write_file(public_key, statement.public_key_pem(session.keyring))
+    if as_json:
+        print_json({"model_id": model_id, "bundle": str(out)})
+    else:
+        print_lines(f"Wrote {out}, over {path}.")
 
 
 def fetch_and_seal(session: Session, name: str) -> SealedModel:
