@@ -18,7 +18,7 @@ from watermark.readings import Reading, readings
 
 # A character of text costs time once for each key, tokeniser and reading: some 20 s at most.
 WORK_LIMIT = 2_000_000
-LEAST_CHARACTERS = 20_000
+LEAST_CHARACTERS = 10_000
 
 TOO_SHORT = "The text is too short: no mark could be found in so few different tokens."
 NO_MARK = "No mark of any key of this deployment reaches the threshold of 1e-6."
