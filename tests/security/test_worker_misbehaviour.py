@@ -152,7 +152,7 @@ async def test_second_job_on_a_worker_meets_a_closed_socket(pool):
     assert frames == [*[wire.TOKENS] * 4, wire.END]
     again = [kind async for kind, _ in conversation.converse(worker, job(told.ANSWER))]
     assert again == []
-    await pool._bury(worker, whole=True)
+    await conversation.bury(worker, whole=True)
 
 
 def held_by(pid):
