@@ -90,8 +90,10 @@ class _Seen:
             self.open[request_id] = None
         elif entry.phase in ("outcome", "recovered"):
             self.open.pop(request_id, None)
-        self.first_ms = min(entry.time_ms, self.first_ms or entry.time_ms)
-        self.last_ms = max(entry.time_ms, self.last_ms or entry.time_ms)
+        if self.first_ms is None or entry.time_ms < self.first_ms:
+            self.first_ms = entry.time_ms
+        if self.last_ms is None or entry.time_ms > self.last_ms:
+            self.last_ms = entry.time_ms
 
 
 def verify_log(

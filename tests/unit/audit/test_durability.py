@@ -192,9 +192,16 @@ def kill_at_random(log, append, name, chance):
     return [line.split() for line in lines if line.endswith("\n")]
 
 
-@pytest.mark.parametrize("runs", [3, pytest.param(20, marks=pytest.mark.slow)], ids=["few", "many"])
-def test_nothing_acknowledged_is_lost_when_the_process_is_killed(new_log, append, make, runs):
-    chance = random.Random(SEED)  # noqa: S311 - Picks moments to kill at.
+# Two hundred kills in all under `make test-all`.
+KILLS = [
+    pytest.param(3, SEED, id="few"),
+    *(pytest.param(50, SEED + n, id=f"many{n}", marks=pytest.mark.slow) for n in range(1, 5)),
+]
+
+
+@pytest.mark.parametrize(("runs", "seed"), KILLS)
+def test_nothing_acknowledged_is_lost_when_the_process_is_killed(new_log, append, make, runs, seed):
+    chance = random.Random(seed)  # noqa: S311 - Picks moments to kill at.
     log = new_log(busy_limit_s=10)
     acknowledged = {}
     for run in range(runs):
