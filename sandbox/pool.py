@@ -105,11 +105,12 @@ class Pool:
     async def stop(self) -> None:
         """End every worker and the zygote."""
         self._stopped = True
+        # First, so that no worker arrives any more; a relaunch under way ends what it started.
+        if self._zygote is not None:
+            await self._zygote.stop()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._zygote is not None:
-            await self._zygote.stop()
         self._drop_idle()
         async with self._arrivals:
             self._arrivals.notify_all()
