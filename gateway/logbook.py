@@ -74,6 +74,7 @@ def intent(
                 **_shaping(question.shaping),
             },
             "watermark": {"scheme": SCHEME, "epoch": epoch, "trace_ids": list(trace_ids)},
+            **({} if question.pseudonym is None else {"pseudonym": question.pseudonym}),
         },
     )
 

@@ -32,6 +32,8 @@ class Question:
     shaping: Shaping = field(default_factory=Shaping)
     grammar: str = field(default="", repr=False)
     likely: int | None = None
+    # Whom the request concerns, by the random name that the deployment gave them.
+    pseudonym: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,18 @@
 """From a checked request to the question that is put to a model: what every text route shares."""
 
+import re
 from dataclasses import dataclass
 
-from gateway.api.asgi import REQUEST_ID, Scope, source_ip
+from gateway.api.asgi import REQUEST_ID, Scope, header, source_ip
 from gateway.api.sampling import Sampling
 from gateway.catalogue import Catalogue, ServedModel
 from gateway.errors import RequestRefused
 from gateway.identity import Principal
 from gateway.question import Question
 from gateway.settings import Settings
+
+# As docs/formats/event-v1.md fixes it: a random name from the deployment's own mapping.
+PSEUDONYM = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Asking:
             shaping=request.shaping(),
             grammar=grammar,
             likely=likely,
+            pseudonym=_pseudonym(asked.scope),
         )
 
     def _token_limit(self, asked: int | None, model: ServedModel, prompt_tokens: int) -> int:
@@ -83,3 +88,14 @@ class Asking:
             )
         limit = self.settings.default_max_tokens if asked is None else asked
         return min(limit, room)
+
+
+def _pseudonym(scope: Scope) -> str | None:
+    """Return whom the request concerns, as its caller says."""
+    given = header(scope, b"x-sealgate-pseudonym")
+    if given is not None and not PSEUDONYM.fullmatch(given):
+        raise RequestRefused(
+            "x-sealgate-pseudonym is up to 128 letters, digits and any of `.`, `_`, `:`, `-`.",
+            param="x-sealgate-pseudonym",
+        )
+    return given
