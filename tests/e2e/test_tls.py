@@ -1,4 +1,4 @@
-import datetime
+import datetime as dt
 import ipaddress
 import json
 import signal
@@ -37,7 +37,7 @@ class Authority:
         return chain, self._written(f"{name}-key.pem", private), certificate.serial_number
 
     def _signed(self, name, key, signer, issuer, *, authority):
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         return (
             x509.CertificateBuilder()
@@ -45,8 +45,8 @@ class Authority:
             .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(now - dt.timedelta(hours=1))
+            .not_valid_after(now + dt.timedelta(days=1))
             .add_extension(x509.BasicConstraints(authority, None), critical=True)
             .add_extension(x509.SubjectAlternativeName([address]), critical=False)
             .sign(signer, hashes.SHA256())
