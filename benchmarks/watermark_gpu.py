@@ -1,20 +1,24 @@
 """The vLLM processor's arithmetic on a GPU: microseconds a step for a batch and a vocabulary.
 
-`python benchmarks/watermark_gpu.py [--rows 64] [--vocabulary 131072] [--json FILE]`. Needs torch and
-a device that it knows as CUDA, and nothing of vLLM. The step is what vLLM pays beside its own
+`python benchmarks/watermark_gpu.py [--rows 64] [--vocabulary 131072] [--json FILE]`. Needs torch
+and a device that it knows as CUDA, and nothing of vLLM. The step is what vLLM pays beside its own
 sampling: top candidates, probabilities, AES, race and mask, for every row of the batch marked.
 """
 
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# This folder has files named like packages; the repository comes before it.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from contract import Figure, Samples, parser, report
 
+from benchmarks.contract import Figure, Samples, parser, report
 from watermark.sampler import Sampler
 from watermark.tensor_draws import CANDIDATES, Shape, TensorSampler
 from watermark.vllm import _only
@@ -41,7 +45,7 @@ def main() -> None:
             marked.median,
             "us",
             "<= 3000",
-            ours=f"{marked} us, {given.rows} rows, {given.vocabulary} tokens, {_name(given.device)}",
+            ours=f"{marked} us, {given.rows} x {given.vocabulary}, {_name(given.device)}",
             peer=f"{plain} us, plain softmax and draw",
         ),
         Figure("vllm_same_token_share", agreement, "", ">= 0.999"),
