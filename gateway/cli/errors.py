@@ -44,6 +44,14 @@ from privacy.errors import (
     SealUnwritable,
     TransitionForbidden,
 )
+from privacy.training.errors import (
+    AccountUnknown,
+    ConfigInvalid,
+    LedgerUnavailable,
+    PlanInvalid,
+    RunUnknown,
+    TrainingUnavailable,
+)
 from sandbox.errors import SandboxError, SandboxUnavailable
 from watermark.errors import WatermarkError
 
@@ -92,6 +100,12 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (TransitionForbidden, USAGE),
     (DestructionUnconfirmed, USAGE),
     (ModelUnsealable, USAGE),
+    (TrainingUnavailable, CANNOT),
+    (LedgerUnavailable, CANNOT),
+    (ConfigInvalid, USAGE),
+    (PlanInvalid, USAGE),
+    (AccountUnknown, USAGE),
+    (RunUnknown, USAGE),
     (SealMissing, USAGE),
     (SealUnwritable, CANNOT),
     (GatewayError, USAGE),

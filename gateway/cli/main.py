@@ -7,15 +7,19 @@ import typer
 
 from gateway.cli import (
     audit,
+    budget,
     clients,
     demo,
     doctor,
     init,
     keys,
     models,
+    policy,
     receipt,
     report,
+    route,
     serve,
+    train,
     watermark,
 )
 from gateway.cli.errors import KNOWN, exit_code
@@ -34,10 +38,14 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(clients.app, name="clients")
 app.add_typer(keys.app, name="keys")
+app.add_typer(policy.app, name="policy")
 app.add_typer(watermark.app, name="watermark")
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(audit.app, name="audit")
 app.add_typer(report.app, name="report")
+app.add_typer(route.app, name="route")
+app.add_typer(train.app, name="train")
+app.add_typer(budget.app, name="budget")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import rfc8785
 
 from privacy.derivation import bind
 from privacy.errors import SignatureInvalid
+from privacy.training.entries import Head
 from privacy.training.errors import CertificateInvalid, PlanInvalid
 from privacy.training.mechanism import Plan
 
@@ -71,6 +72,12 @@ def verify(raw: bytes, *, verify_seal: Callable[[bytes, bytes], None]) -> Verifi
     _require_consistent(body)
     # 4. The ε is what the mechanism costs, where the accountant is installed.
     return Verified(body, digest_of(raw), recomputed=_recomputed(body))
+
+
+def ledger_head(verified: Verified) -> Head:
+    """Return the ledger's head as the certificate names it."""
+    head = verified.content["ledger"]
+    return Head(head["size"], bytes.fromhex(head["hash"]))
 
 
 def digest_of(raw: bytes) -> str:

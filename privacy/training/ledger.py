@@ -59,6 +59,10 @@ class Ledger:
         self._signer = signer
         self._clock = clock
 
+    def close(self) -> None:
+        """Let go of the database's connections."""
+        self._engine.dispose()
+
     def reserve(
         self,
         plan: Plan,

@@ -44,13 +44,14 @@ class PowerSgd(Ranks):
         own = matrix + self._left_out[index]
         left = own @ self._starts[index]
         self._all_reduce(left)
-        left, _ = torch.linalg.qr(left)
+        left = torch.linalg.qr(left).Q
         right = own.T @ left
         # In place of the paper's mean: each rank keeps what its own part of the sum lost.
         self._left_out[index] = own - left @ right.T
         self._all_reduce(right)
         self._starts[index] = right / right.norm().clamp_min(1e-30)
-        return left @ right.T
+        total: torch.Tensor = left @ right.T
+        return total
 
     def _smaller(self, matrix: torch.Tensor) -> bool:
         rows, columns = matrix.shape

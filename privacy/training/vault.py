@@ -34,6 +34,10 @@ class Vault:
         engine = tables.open_database(ledger_url or str(directory / LEDGER_FILE))
         return Vault(keyring, Ledger(engine, signer=keyring), directory)
 
+    def close(self) -> None:
+        """Let go of the ledger's database."""
+        self.ledger.close()
+
     def record_key(self) -> bytes:
         """Return the key of the records' fingerprints. It stays when keys are rotated.
 
