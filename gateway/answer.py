@@ -17,15 +17,14 @@ from typing import Any
 
 from audit.errors import AuditError
 from gateway import logbook
-from gateway.likelihoods import likelihoods
 from gateway.marking import ChoiceMark, measured
 from gateway.question import Ended, Piece, Question, TokenLikelihood
 from gateway.recorder import Recorder
 from gateway.request_secrets import Secrets, derived
+from gateway.speaking import Begun, Said, Whole, spoken
 from gateway.stopping import StopWatcher
 from privacy.broker import BrokerClient
 from sandbox.errors import SandboxError
-from sandbox.pool import Finished, TokenBatch
 from sandbox.wire import Job
 from watermark import receipts
 
@@ -49,10 +48,17 @@ class _Choice:
     mark: ChoiceMark
     text: list[str] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
+    pieces: int = 0
+    counted: int | None = None
     finish_reason: str | None = None
     likelihoods: list[TokenLikelihood] = field(default_factory=list)
     evidence: Mapping[str, Any] | None = None
     attestation: Mapping[str, Any] | None = None
+
+    @property
+    def count(self) -> int:
+        """Tokens of the answer: by a remote tier's account or its pieces where ours knows none."""
+        return len(self.tokens) or (self.pieces if self.counted is None else self.counted)
 
 
 class Answers:
@@ -92,11 +98,17 @@ class Answer:
         self._choices = [_Choice(mark) for mark in secrets.marks]
         self._began = time.monotonic()
         self._closed = False
+        self._served: Begun | None = None
 
     @property
     def completion_tokens(self) -> int:
         """Tokens generated so far, over all choices."""
-        return sum(len(choice.tokens) for choice in self._choices)
+        return sum(choice.count for choice in self._choices)
+
+    @property
+    def served(self) -> Begun | None:
+        """Where the answer came from, once something began to give it."""
+        return self._served
 
     def texts(self) -> list[tuple[str, str]]:
         """Return each choice's text and finish reason."""
@@ -120,8 +132,8 @@ class Answer:
         """Yield text as it may be sent, the choices interleaved, each ended by `Ended`.
 
         Raises:
-            RequestRefused: No sandbox came free in time.
-            SandboxError: One ended before its answer did.
+            RequestRefused: No sandbox or slot came free in time.
+            SandboxError, UpstreamFailed: One ended before its answer did.
         """
         queue: asyncio.Queue[Piece | Ended | Failure] = asyncio.Queue(maxsize=QUEUED_PIECES)
         tasks = [
@@ -193,6 +205,7 @@ class Answer:
             status=status,
             latency_ms=round((time.monotonic() - self._began) * 1000),
             now=datetime.now(UTC),
+            served=self._served,
         )
 
     def _end(self, index: int, choice: _Choice) -> logbook.ChoiceEnd:
@@ -200,7 +213,7 @@ class Answer:
         salt = receipts.salt(self._secrets.receipt_key, index)
         return logbook.ChoiceEnd(
             trace_id=choice.mark.trace_id,
-            tokens=len(choice.tokens),
+            tokens=choice.count,
             finish_reason=choice.finish_reason,
             evidence=choice.evidence,
             output_hmac=self._hmac(text.encode()),
@@ -219,11 +232,8 @@ class Answer:
             await queue.put(Failure(error))
 
     async def _run(self, index: int, choice: _Choice, put: Callable[..., Any]) -> None:
-        """Decode one choice's tokens into text, cut it at a stop string, end its sandbox."""
-        model = self.question.model
-        decoder = model.tokenizer.decoder()
+        """Take one choice's text as it comes, cut it at a stop string, end what generates it."""
         stops = StopWatcher(self.question.stops)
-
         untold: list[TokenLikelihood] = []
 
         async def send(text: str) -> None:
@@ -235,21 +245,21 @@ class Answer:
                 await put(piece)
 
         reason = "stop"
-        async with aclosing(model.backend.generate(self._job(choice.mark))) as run:
+        async with aclosing(spoken(self.question, self._job(choice.mark))) as run:
             async for item in run:
-                if isinstance(item, TokenBatch):
-                    choice.tokens.extend(item.tokens)
-                    untold += likelihoods(item.likelihoods, model.tokenizer.token_bytes)
-                    await send(stops.feed(decoder.feed(item.tokens)))
-                    if stops.stopped:
-                        break
-                    continue
-                choice.attestation = item.attestation
-                if isinstance(item, Finished):
-                    choice.evidence, reason = item.evidence, item.reason
+                match item:
+                    case Begun(attestation):
+                        self._served, choice.attestation = item, attestation or choice.attestation
+                    case Said(text, tokens, likely):
+                        choice.tokens.extend(tokens)
+                        choice.pieces += not tokens
+                        untold += likely
+                        await send(stops.feed(text))
+                    case Whole():
+                        choice.evidence, reason = item.evidence, item.reason
+                        choice.attestation, choice.counted = item.attestation, item.tokens
+                if stops.stopped or isinstance(item, Whole):
                     break
-        if not stops.stopped:
-            await send(stops.feed(decoder.finish()))
         await send(stops.finish())
         choice.finish_reason = "stop" if stops.stopped else reason
         await put(Ended(index, choice.finish_reason))

@@ -29,6 +29,7 @@ from gateway.limits import RequestLimits
 from gateway.pacing import Pace
 from gateway.provenance import Trace
 from gateway.recorder import Recorder
+from gateway.routes import Routes
 from gateway.settings import Settings
 from privacy.errors import PrivacyError
 from sandbox.errors import SandboxError
@@ -40,8 +41,9 @@ _log = logging.getLogger("sealgate")
 class Gateway:
     """The parts that routes work with, started and ready.
 
-    log: the audit log's database, to read. trace: finds the request behind a text. receipt: signs
-    for a request's outcome. checks: what readiness is made of, by name.
+    log: the audit log's database, to read. routes: where requests may go beside the home's own
+    models. trace: finds the request behind a text. receipt: signs for a request's outcome. checks:
+    what readiness is made of, by name.
     """
 
     settings: Settings
@@ -54,6 +56,7 @@ class Gateway:
     trace: Callable[[str], Trace]
     receipt: Callable[[str], str]
     checks: Callable[[], dict[str, bool]]
+    routes: Routes | None = None
 
 
 def create_app(gateway: Gateway) -> App:
@@ -63,7 +66,7 @@ def create_app(gateway: Gateway) -> App:
     app.state.pace = Pace(
         per_minute=gateway.settings.verifications_per_minute, clock=time.monotonic
     )
-    asking = Asking(gateway.settings, gateway.catalogue)
+    asking = Asking(gateway.settings, gateway.catalogue, gateway.routes)
     for path, dialect in (
         ("/v1/chat/completions", ChatDialect(asking)),
         ("/v1/completions", CompletionDialect(asking)),

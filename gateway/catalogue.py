@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.backends.local import LocalBackend
+from gateway.backends.remote import RemoteBackend
 from gateway.errors import RequestRefused
 from gateway.models.chat import ChatTemplate
 from gateway.models.tokenizer import Tokenizer
@@ -35,6 +36,25 @@ class ServedModel:
     def eos(self) -> list[int]:
         """Token ids that end an answer."""
         return [int(token) for token in self.config["eos"]]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteModel:
+    """A model that an endpoint of a remote tier serves: text goes there, and text comes back.
+
+    digest: names endpoint and model; nobody here can vouch for more.
+    """
+
+    model_id: str
+    digest: str
+    context_length: int
+    backend: RemoteBackend
+    generation: int = 0
+
+    @property
+    def eos(self) -> list[int]:
+        """None: its tokens are not known here."""
+        return []
 
 
 @dataclass(frozen=True, slots=True)

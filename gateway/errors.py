@@ -57,19 +57,6 @@ class PeriodUnclear(GatewayError):
     """A report's period cannot be read; the message says how one is written."""
 
 
-class UpstreamFailed(GatewayError):
-    """A tier's endpoint gave no whole answer.
-
-    reason: `unreachable`, `overloaded`, `refused`, `rejected`, `garbage`, `other_model`,
-    `stalled`, `cut` or `forbidden`. detail: what happened, without a word of the answer.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"A remote tier failed ({reason}): {detail}.")
-        self.reason = reason
-        self.detail = detail
-
-
 class RequestRefused(GatewayError):
     """A request that is answered with an error of OpenAI's envelope.
 
@@ -97,3 +84,26 @@ class RequestRefused(GatewayError):
         self.code = code
         self.retry_after_s = retry_after_s
         self.should_retry = should_retry
+
+
+class UpstreamFailed(RequestRefused):
+    """A tier's endpoint gave no whole answer: 502 `tier_failed` where no other may give it.
+
+    reason: `unreachable`, `overloaded`, `refused`, `rejected`, `garbage`, `other_model`, `stalled`,
+    `cut` or `forbidden`. detail: what happened, without a word of the answer; for the operator.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(
+            "The tier that was to answer failed, and no other may in its place. Send the request "
+            "again.",
+            status=502,
+            kind="server_error",
+            code="tier_failed",
+        )
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        """Tell the operator, whose logs hold no answers, what the client is not told."""
+        return f"A remote tier failed ({self.reason}): {self.detail}."

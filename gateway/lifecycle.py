@@ -44,6 +44,7 @@ from gateway.recorder import Recorder
 from gateway.settings import Settings
 from gateway.throttle import Throttle
 from gateway.tokens import Issuer, Tokens
+from gateway.upstream import routes
 from privacy.broker import BrokerClient
 from sandbox import vocabulary
 from sandbox.launch import SendWeights
@@ -90,6 +91,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
                 for model_id in home.model_ids()
             }
         )
+        tiers = await stack.enter_async_context(routes(settings, catalogue.models, keys))
         credentials = Credentials(engine, peppers=peppers(keys))
         await _note(recorder, "gateway.start", _circumstances(settings, catalogue, walls))
         stack.push_async_callback(_note, recorder, "gateway.stop", {})
@@ -98,6 +100,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         yield Gateway(
             settings=settings,
             catalogue=catalogue,
+            routes=tiers,
             doorkeeper=Doorkeeper(credentials, recorder, _throttle(settings), _tokens(settings)),
             recorder=recorder,
             answers=Answers(recorder, keys),

@@ -16,9 +16,9 @@ from gateway.identity import Principal
 from gateway.marking import SCHEME
 from gateway.ocsf import Actor, Event
 from gateway.question import Question
+from gateway.speaking import Begun
 from sandbox.wire import Shaping
 
-TIER = "local"
 MARKS = ("traceable", "weak", "unmarked")
 # The tenant of what concerns the deployment and no tenant of it.
 SYSTEM_TENANT = "system"
@@ -59,11 +59,11 @@ def intent(
         own={
             "phase": "intent",
             "model": _model(question),
-            "tier": TIER,
+            "tier": question.tier,
             "purpose": "unspecified",
-            "data_class": "unclassified",
+            "data_class": question.data_class,
             "prompt_hmac": prompt_hmac,
-            "prompt_tokens": len(question.prompt),
+            "prompt_tokens": question.prompt_tokens,
             "sampling": {
                 "temperature_milli": round(question.temperature * 1000),
                 "top_p_milli": round(question.top_p * 1000),
@@ -89,11 +89,13 @@ def outcome(
     latency_ms: int,
     now: datetime,
     commitment_epoch: int | None = None,
+    served: Begun | None = None,
 ) -> Event:
     """Build what is on disk before the answer's last byte leaves.
 
     ending: `completed`, `client_gone`, `failed` or `shutdown`. commitment_epoch: of the key that
-    the choices' commitments are salted with; None if they have none.
+    the choices' commitments are salted with; None if they have none. served: who answered, where
+    that was not settled by the request itself.
     """
     return ocsf.entry(
         uid=f"{question.request_id}/outcome",
@@ -108,10 +110,11 @@ def outcome(
             "phase": "outcome",
             "ending": ending,
             "latency_ms": latency_ms,
-            "prompt_tokens": len(question.prompt),
+            "prompt_tokens": question.prompt_tokens,
             "completion_tokens": sum(choice.tokens for choice in choices),
-            "model": _model(question),
-            "tier": TIER,
+            "model": _model(question, served),
+            "tier": question.tier if served is None else served.tier,
+            **({"route": dict(served.route)} if served is not None and served.route else {}),
             "watermark": {"scheme": SCHEME, "epoch": epoch},
             "choices": [_choice(choice) for choice in choices],
             "commitment_epoch": commitment_epoch,
@@ -224,8 +227,8 @@ def user(principal: Principal) -> Actor:
     return {"uid": principal.credential_id, "name": principal.name, "type": principal.role.value}
 
 
-def _model(question: Question) -> Event:
-    model = question.model
+def _model(question: Question, served: Begun | None = None) -> Event:
+    model = question.model if served is None else served.model
     return {"id": model.model_id, "digest": model.digest, "generation": model.generation}
 
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from gateway.catalogue import ServedModel
+from gateway.catalogue import RemoteModel, ServedModel
 from gateway.identity import Principal
+from gateway.routes import Routing
 from sandbox.wire import Shaping
 
 
@@ -11,13 +12,14 @@ from sandbox.wire import Shaping
 class Question:
     """A request that was checked: everything that shapes its answer.
 
-    prompt: token ids. grammar, likely: as in `sandbox.wire.Job`. body: the bytes the
-    client sent, kept for their HMAC alone.
+    prompt: token ids; none where a remote tier counts them, and `prompt_tokens` is a guess.
+    routing: where the request goes, None for a model of the home that it names. grammar, likely: as
+    in `sandbox.wire.Job`. body: the bytes the client sent, kept for their HMAC alone.
     """
 
     request_id: str
     principal: Principal
-    model: ServedModel
+    model: ServedModel | RemoteModel
     operation: str
     prompt: list[int] = field(repr=False)
     body: bytes = field(repr=False)
@@ -32,8 +34,22 @@ class Question:
     shaping: Shaping = field(default_factory=Shaping)
     grammar: str = field(default="", repr=False)
     likely: int | None = None
+    routing: Routing | None = None
+    data_class: str = "unclassified"
     # Whom the request concerns, by the random name that the deployment gave them.
     pseudonym: str | None = None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, as far as they can be known here."""
+        if self.prompt or self.routing is None:
+            return len(self.prompt)
+        return self.routing.wanted.prompt_tokens
+
+    @property
+    def tier(self) -> str:
+        """The tier that the request is meant for."""
+        return "local" if self.routing is None else self.routing.tier
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,12 +168,12 @@ def choose(
 
 def barred(wanted: Wanted, candidate: Candidate) -> str:
     """Return why a request may never reach an endpoint; empty if it may."""
+    if wanted.pin not in {AUTO, candidate.tier, candidate.model}:
+        return "pin"
     if wanted.data_class not in candidate.classes:
         return "class"
     if candidate.tenants is not None and wanted.tenant not in candidate.tenants:
         return "tenant"
-    if wanted.pin not in {AUTO, candidate.tier, candidate.model}:
-        return "pin"
     if wanted.prompt_tokens + wanted.max_tokens > candidate.context_length:
         return "context"
     if wanted.max_tokens > candidate.output_limit:
@@ -253,7 +253,7 @@ def _refusal(wanted: Wanted, words: dict[str, str]) -> RequestRefused:
             param="messages",
             code="context_length_exceeded",
         )
-    if "pin" in reasons:
+    if reasons == {"pin"}:
         return RequestRefused(
             f"The model {wanted.pin[:64]!r} does not exist here. GET /v1/models lists those that "
             "do.",

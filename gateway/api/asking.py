@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from gateway.api.asgi import REQUEST_ID, Scope, header, source_ip
 from gateway.api.sampling import Sampling
-from gateway.catalogue import Catalogue, ServedModel
+from gateway.catalogue import Catalogue, RemoteModel, ServedModel
 from gateway.errors import RequestRefused
 from gateway.identity import Principal
 from gateway.question import Question
+from gateway.routes import Routes, Routing, data_class
 from gateway.settings import Settings
 
 # As docs/formats/event-v1.md fixes it: a random name from the deployment's own mapping.
@@ -31,15 +32,40 @@ class Asking:
 
     settings: Settings
     catalogue: Catalogue
+    routes: Routes | None = None
+
+    def routing(
+        self,
+        scope: Scope,
+        principal: Principal,
+        name: str,
+        turns: list[dict[str, str]],
+        token_limit: int | None,
+    ) -> Routing | None:
+        """Decide where a conversation goes; None where it goes to a model of the home by name.
+
+        Raises:
+            RequestRefused: No tier may have it, or none is free.
+        """
+        if self.routes is None:
+            return None
+        return self.routes.route(
+            tenant=principal.tenant,
+            data_class=data_class(header(scope, b"x-sealgate-data-class")),
+            name=name,
+            turns=turns,
+            max_tokens=token_limit or self.settings.default_max_tokens,
+        )
 
     def question(
         self,
         asked: Asked,
         request: Sampling,
         *,
-        model: ServedModel,
+        model: ServedModel | RemoteModel,
         prompt: list[int],
         token_limit: int | None,
+        routing: Routing | None = None,
         grammar: str = "",
         likely: int | None = None,
     ) -> Question:
@@ -67,9 +93,13 @@ class Asking:
             grammar=grammar,
             likely=likely,
             pseudonym=_pseudonym(asked.scope),
+            routing=routing,
+            data_class=data_class(header(asked.scope, b"x-sealgate-data-class")),
         )
 
-    def _token_limit(self, asked: int | None, model: ServedModel, prompt_tokens: int) -> int:
+    def _token_limit(
+        self, asked: int | None, model: ServedModel | RemoteModel, prompt_tokens: int
+    ) -> int:
         """Return how many tokens a choice may have, or refuse a prompt that leaves no room."""
         room = model.context_length - prompt_tokens
         if room < 1 or (asked is not None and asked > room):

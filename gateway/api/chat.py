@@ -13,6 +13,7 @@ from gateway.api.asking import Asked, Asking
 from gateway.api.formats import format_grammar, tool_grammar, with_introduction
 from gateway.api.schema import ChatRequest, decode
 from gateway.api.toolcalls import CallReader, Told
+from gateway.catalogue import RemoteModel, ServedModel
 from gateway.errors import RequestRefused
 from gateway.identity import Principal
 from gateway.models.errors import ChatTemplateRefused
@@ -35,22 +36,20 @@ class ChatDialect:
             RequestRefused: It cannot be served as it is.
         """
         request = decode(body)
-        model = self.asking.catalogue.model(request.model)
         tools = request.tools or []
         grammar = tool_grammar(tools, request.tool_choice)
         turns = request.turns()
         if grammar:
             turns = with_introduction(turns, tools)
-        try:
-            prompt = model.template.encode_chat(turns)
-        except ChatTemplateRefused as error:
-            raise RequestRefused(str(error), param="messages") from None
+        routing = self.asking.routing(scope, principal, request.model, turns, request.token_limit)
+        model = self.asking.catalogue.model(request.model) if routing is None else routing.model
         question = self.asking.question(
             Asked(scope, principal, self.operation, body),
             request,
             model=model,
-            prompt=prompt,
+            prompt=_prompt(model, turns, request),
             token_limit=request.token_limit,
+            routing=routing,
             # A tool's call has its own form; the answer's form holds where no tool can be called.
             grammar=grammar or format_grammar(request.response_format),
             likely=request.likely,
@@ -173,9 +172,34 @@ class ChatRendering:
         return f"call_{self.question.request_id.removeprefix('req_')}{index}"
 
 
+def _prompt(
+    model: ServedModel | RemoteModel, turns: list[dict[str, str]], request: ChatRequest
+) -> list[int]:
+    """Encode a conversation; a remote tier takes it as text, and only what it can honour."""
+    if isinstance(model, RemoteModel):
+        asked = {
+            "tools": bool(request.tools),
+            "response_format": bool(format_grammar(request.response_format)),
+            "logprobs": bool(request.logprobs),
+            "logit_bias": bool(request.logit_bias),
+        }
+        for name in (name for name, wanted in asked.items() if wanted):
+            raise RequestRefused(
+                f"{name!r} is not supported by the tier that may answer. Name a model of this "
+                "gateway's own.",
+                param=name,
+                code="unsupported_parameter",
+            )
+        return []
+    try:
+        return model.template.encode_chat(turns)
+    except ChatTemplateRefused as error:
+        raise RequestRefused(str(error), param="messages") from None
+
+
 def usage(answer: Answer) -> dict[str, int]:
     """Return what an answer used, in tokens, as chats and completions tell it."""
-    prompt, completion = len(answer.question.prompt), answer.completion_tokens
+    prompt, completion = answer.question.prompt_tokens, answer.completion_tokens
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -190,11 +214,12 @@ def fingerprint(answer: Answer) -> str:
 
 def _head(answer: Answer, kind: str) -> dict[str, Any]:
     question = answer.question
+    model = question.model if answer.served is None else answer.served.model
     return {
         "id": f"chatcmpl-{question.request_id.removeprefix('req_')}",
         "object": kind,
         "created": answer.created_s,
-        "model": question.model.model_id,
+        "model": model.model_id,
         "system_fingerprint": fingerprint(answer),
     }
 

@@ -16,7 +16,10 @@ async def models(request: Request) -> dict[str, Any]:
     """List the models a credential may name."""
     state = request.app.state.gateway
     await state.doorkeeper.admit_any(request.scope, operation="models.list", roles=ROLES)
-    return {"object": "list", "data": [_model(m) for m in state.catalogue.models.values()]}
+    data = [_model(m) for m in state.catalogue.models.values()]
+    if state.routes is not None and state.settings.tiers_file is not None:
+        data += [_routed(name) for name in state.routes.names]
+    return {"object": "list", "data": data}
 
 
 @router.get("/v1/models/{model_id}")
@@ -25,6 +28,11 @@ async def model(model_id: str, request: Request) -> dict[str, Any]:
     state = request.app.state.gateway
     await state.doorkeeper.admit_any(request.scope, operation="models.retrieve", roles=ROLES)
     return _model(state.catalogue.model(model_id))
+
+
+def _routed(name: str) -> dict[str, Any]:
+    """Describe what is routed: a remote tier's model, a tier, or `auto`."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "sealgate"}
 
 
 def _model(served: ServedModel) -> dict[str, Any]:

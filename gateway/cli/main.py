@@ -18,6 +18,7 @@ from gateway.cli import (
     receipt,
     report,
     route,
+    route,
     serve,
     train,
     watermark,
@@ -43,6 +44,7 @@ app.add_typer(watermark.app, name="watermark")
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(audit.app, name="audit")
 app.add_typer(report.app, name="report")
+app.add_typer(route.app, name="route")
 app.add_typer(route.app, name="route")
 app.add_typer(train.app, name="train")
 app.add_typer(budget.app, name="budget")

@@ -61,7 +61,8 @@ def test_every_command_and_option_is_documented():
 
 
 def test_every_route_is_documented():
-    parts = dict.fromkeys(("catalogue", "doorkeeper", "answers", "limits", "receipt", "recorder"))
+    names = ("catalogue", "doorkeeper", "answers", "limits", "receipt", "recorder", "routes")
+    parts = dict.fromkeys(names)
     app = create_app(SimpleNamespace(settings=Settings(), **parts))._app
     found = set(routes(app.router.routes))
     assert ("POST", "/v1/chat/completions") in found

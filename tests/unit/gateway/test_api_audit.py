@@ -54,7 +54,9 @@ def log(tmp_path):
 def get(log):
     """Asks for a path in a role; returns status, headers and body."""
     recorder = Recorder(log.sequencer, acknowledgement_s=10)
-    parts = dict.fromkeys(("catalogue", "answers", "limits", "receipt", "trace", "checks"))
+    parts = dict.fromkeys(
+        ("catalogue", "answers", "limits", "receipt", "trace", "checks", "routes")
+    )
     gateway = SimpleNamespace(
         settings=Settings(),
         doorkeeper=Doorkeeper(

@@ -1,0 +1,133 @@
+"""Routing at the gateway: from a chat request to the endpoint that a decision chose for it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.backends.base import Load
+from gateway.balancer import Balancer, Endpoint, Routed
+from gateway.breakers import Breaker
+from gateway.catalogue import RemoteModel, ServedModel
+from gateway.errors import RequestRefused
+from gateway.grading import CHARACTERS_A_TOKEN, Grade, grade
+from gateway.router import AUTO, TIERS, Candidate, Decision, Wanted
+from gateway.slots import FairSlots
+from gateway.tiers import CLASSES, Tiers
+
+# More than any tier's tokeniser makes of a turn's frame.
+TURN_TOKENS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """One request's way: what it wants, what was decided, and who carries it out."""
+
+    wanted: Wanted
+    decision: Decision
+    balancer: Balancer
+    models: Mapping[str, ServedModel | RemoteModel]
+    grade: Grade
+    turns: Sequence[Mapping[str, str]] = field(repr=False)
+
+    @property
+    def model(self) -> ServedModel | RemoteModel:
+        """The model of the endpoint that was chosen first."""
+        return self.models[self.decision.endpoint]
+
+    @property
+    def tier(self) -> str:
+        """Its tier."""
+        return self.balancer.endpoints[self.decision.endpoint].place.tier
+
+    def told(self, routed: Routed) -> dict[str, Any]:
+        """Explain what became of the decision, for the entry: strings and integers."""
+        return {
+            "pin": self.wanted.pin,
+            "grade": self.grade.score,
+            "task": self.grade.task,
+            "hedged": routed.hedged,
+            "failed": [{"endpoint": name, "reason": reason} for name, reason in routed.failed],
+            **routed.decision.entry(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """All endpoints of a gateway. Without remotes, a named local model is never routed."""
+
+    balancer: Balancer
+    models: Mapping[str, ServedModel | RemoteModel]
+    tiers: Tiers
+    catalogue: Mapping[str, ServedModel]
+
+    def route(
+        self,
+        *,
+        tenant: str,
+        data_class: str,
+        name: str,
+        turns: Sequence[Mapping[str, str]],
+        max_tokens: int,
+    ) -> Routing | None:
+        """Decide where a request goes; None for a local model that it names itself.
+
+        Raises:
+            RequestRefused: Nowhere, and why.
+        """
+        if name in self.catalogue:
+            place = self.balancer.endpoints[f"local/{name}"].place
+            if data_class in place.classes:
+                return None
+        graded = grade(turns, max_tokens=max_tokens, weights=self.tiers.weights)
+        characters = sum(len(turn["content"]) for turn in turns)
+        prompt_tokens = characters // CHARACTERS_A_TOKEN + TURN_TOKENS * len(turns)
+        wanted = Wanted(tenant, data_class, name, graded.score, prompt_tokens, max_tokens)
+        decision = self.balancer.decide(wanted)
+        return Routing(wanted, decision, self.balancer, self.models, graded, turns)
+
+    @property
+    def names(self) -> list[str]:
+        """What a request may name beside the home's own models."""
+        remote = [m.model_id for m in self.models.values() if isinstance(m, RemoteModel)]
+        tiers = {endpoint.place.tier for endpoint in self.balancer.endpoints.values()}
+        return [*dict.fromkeys(remote), AUTO, *(tier for tier in TIERS if tier in tiers)]
+
+
+def data_class(declared: str | None) -> str:
+    """Return the class that a request declares for its data; `unclassified` if none.
+
+    Raises:
+        RequestRefused: 400, it is no class.
+    """
+    if declared is None:
+        return "unclassified"
+    if declared not in CLASSES:
+        raise RequestRefused(
+            f"x-sealgate-data-class is none of: {', '.join(CLASSES)}.",
+            param="x-sealgate-data-class",
+            code="unsupported_parameter",
+        )
+    return declared
+
+
+class _Own:
+    """A local endpoint's load: its slots say all there is."""
+
+    load = Load(age_s=0.0)
+
+
+def local_endpoint(model: ServedModel, tiers: Tiers, *, slots: int, output_limit: int) -> Endpoint:
+    """Return one of the home's models as an endpoint."""
+    place = tiers.local_place(
+        model.model_id,
+        context_length=model.context_length,
+        output_limit=output_limit,
+        slots=slots,
+    )
+    return Endpoint(place, _Own(), Breaker(time.monotonic), FairSlots(slots))
+
+
+def remote_endpoint(model: RemoteModel, place: Candidate) -> Endpoint:
+    """Return a remote endpoint."""
+    return Endpoint(place, model.backend, Breaker(time.monotonic), FairSlots(place.slots))

@@ -1,0 +1,143 @@
+"""An answer as text, wherever it is generated: a sandbox here, or an endpoint of a remote tier.
+
+What comes out is the same for both; only a sandbox's answer has tokens that this gateway knows,
+and only its answer carries our mark.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gateway.backends.base import Ask, Complete, Text
+from gateway.balancer import Endpoint, Routed
+from gateway.catalogue import RemoteModel, ServedModel
+from gateway.likelihoods import likelihoods
+from gateway.question import Question, TokenLikelihood
+from gateway.routes import Routing
+from sandbox.pool import Finished, TokenBatch
+from sandbox.wire import Job
+
+UNMARKED: Mapping[str, Any] = {"status": "unmarked", "marked": 0, "log_evidence": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Where the answer comes from. route: the decision's explanation, None where none was made."""
+
+    attestation: Mapping[str, Any]
+    model: ServedModel | RemoteModel
+    tier: str
+    route: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Some of the answer. tokens: their ids, where they are known."""
+
+    text: str = field(repr=False)
+    tokens: tuple[int, ...] = field(default=(), repr=False)
+    likelihoods: tuple[TokenLikelihood, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The answer is whole. tokens: how many it has by a remote tier's account, None for ours."""
+
+    reason: str
+    evidence: Mapping[str, Any]
+    attestation: Mapping[str, Any]
+    tokens: int | None = None
+
+
+Spoken = Begun | Said | Whole
+
+
+async def spoken(question: Question, job: Job) -> AsyncGenerator[Spoken, None]:
+    """Yield one choice's answer. Closing the iterator ends whatever generates it.
+
+    Raises:
+        RequestRefused: No sandbox or slot came free in time.
+        SandboxError, UpstreamFailed: The answer is not whole.
+    """
+    routing = question.routing
+    source = _here(question.model, job) if routing is None else _routed(question, routing, job)
+    async with aclosing(source) as run:
+        async for item in run:
+            yield item
+
+
+async def _routed(question: Question, routing: Routing, job: Job) -> AsyncGenerator[Spoken, None]:
+    """Let the balancer carry the decision out, and tell what became of it."""
+    model: ServedModel | RemoteModel = question.model
+    route: Mapping[str, Any] = {}
+    tier = routing.tier
+
+    def start(endpoint: Endpoint) -> AsyncGenerator[Spoken, None]:
+        there = routing.models[endpoint.place.name]
+        if isinstance(there, RemoteModel):
+            return _there(there, _ask(question, routing, job))
+        if there is question.model:
+            return _here(there, job)
+        prompt = there.template.encode_chat(list(routing.turns))
+        return _here(there, replace(job, prompt=prompt, eos=there.eos))
+
+    run = routing.balancer.run(
+        routing.wanted,
+        routing.decision,
+        start=start,
+        visible=lambda item: not isinstance(item, Begun),
+    )
+    async with aclosing(run) as items:
+        async for item in items:
+            if isinstance(item, Routed):
+                route, tier = routing.told(item), item.endpoint.place.tier
+                model = routing.models[item.endpoint.place.name]
+                yield Begun({}, model, tier, route)
+            elif isinstance(item, Begun):
+                yield replace(item, tier=tier, route=route)
+            else:
+                yield item
+
+
+async def _here(model: ServedModel | RemoteModel, job: Job) -> AsyncGenerator[Spoken, None]:
+    """Generate in one of this machine's sandboxes, and decode."""
+    if isinstance(model, RemoteModel):
+        raise TypeError("A remote model is not generated here.")
+    decoder = model.tokenizer.decoder()
+    async with aclosing(model.backend.generate(job)) as run:
+        async for item in run:
+            if isinstance(item, TokenBatch):
+                likely = tuple(likelihoods(item.likelihoods, model.tokenizer.token_bytes))
+                yield Said(decoder.feed(item.tokens), item.tokens, likely)
+            elif isinstance(item, Finished):
+                if rest := decoder.finish():
+                    yield Said(rest)
+                yield Whole(item.reason, item.evidence, item.attestation)
+            else:
+                yield Begun(item.attestation, model, "local")
+
+
+async def _there(model: RemoteModel, ask: Ask) -> AsyncGenerator[Spoken, None]:
+    """Have a remote endpoint generate."""
+    async with aclosing(model.backend.generate(ask)) as run:
+        async for item in run:
+            match item:
+                case Text(text):
+                    yield Said(text)
+                case Complete(reason, usage, attestation):
+                    yield Whole(reason, UNMARKED, attestation, usage.completion_tokens)
+
+
+def _ask(question: Question, routing: Routing, job: Job) -> Ask:
+    return Ask(
+        request_id=question.request_id,
+        tenant=question.principal.tenant,
+        turns=routing.turns,
+        max_tokens=job.max_tokens,
+        temperature=job.temperature,
+        top_p=job.top_p,
+        top_k=job.top_k,
+        stops=question.stops,
+        seed=question.seed,
+    )

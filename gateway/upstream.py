@@ -1,0 +1,115 @@
+"""Remote tiers' life in a gateway: connections up, loads asked for every second, all closed."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from gateway.backends.remote import RemoteBackend
+from gateway.backends.transport import Transport
+from gateway.balancer import Balancer, Patience
+from gateway.catalogue import RemoteModel, ServedModel
+from gateway.errors import SettingsInvalid
+from gateway.router import AUTO
+from gateway.routes import Routes, local_endpoint, remote_endpoint
+from gateway.settings import Settings
+from gateway.tiers import RemoteTable, load
+from privacy.broker import BrokerClient
+
+# Half of what makes a load stale.
+PROBE_EVERY_S = 1.0
+SALT_PURPOSE = "cache-salt"
+
+
+@asynccontextmanager
+async def routes(
+    settings: Settings, models: Mapping[str, ServedModel], keys: BrokerClient
+) -> AsyncIterator[Routes]:
+    """Bring up every endpoint of the tiers' file, and close them on leaving.
+
+    Raises:
+        SettingsInvalid: The file, a certificate or a token cannot be used.
+    """
+    tiers = load(settings.tiers_file)
+    async with AsyncExitStack() as stack:
+        remotes = {table.name: await _remote(table, keys, stack) for table in tiers.remote}
+        taken = [m.model_id for m in remotes.values() if m.model_id in models or m.model_id == AUTO]
+        if taken:
+            raise SettingsInvalid(f"{settings.tiers_file}: {taken[0]!r} is a model of the home.")
+        endpoints = [
+            *(
+                local_endpoint(
+                    model,
+                    tiers,
+                    slots=settings.concurrency,
+                    output_limit=settings.output_limit_tokens,
+                )
+                for model in models.values()
+            ),
+            *(remote_endpoint(remotes[table.name], table.place()) for table in tiers.remote),
+        ]
+        balancer = Balancer(
+            endpoints,
+            draw=random.SystemRandom().randrange,
+            thresholds=tiers.routing.thresholds,
+            patience=Patience(queue_s=settings.queue_s),
+        )
+        task = asyncio.create_task(_watch([m.backend for m in remotes.values()]))
+        stack.push_async_callback(_ended, task)
+        local = {f"local/{model_id}": model for model_id, model in models.items()}
+        yield Routes(balancer, {**local, **remotes}, tiers, models)
+
+
+async def _remote(table: RemoteTable, keys: BrokerClient, stack: AsyncExitStack) -> RemoteModel:
+    remote = table.remote()
+    transport = Transport(
+        table.origin,
+        paths=remote.profile.paths,
+        certificates=table.certificates,
+        token=_token(table.token_file),
+        connections=table.slots + 2,
+        connect_s=remote.patience.connect_s,
+    )
+    stack.push_async_callback(transport.close)
+    backend = RemoteBackend(remote, transport, salt=_Salts(keys, table.name))
+    return RemoteModel(table.serves, f"upstream:{table.name}/{table.model}", table.context_length,
+                       backend)  # fmt: skip
+
+
+class _Salts:
+    """Cache salts by tenant, asked of the key broker once each."""
+
+    def __init__(self, keys: BrokerClient, endpoint: str) -> None:
+        self._keys = keys
+        self._endpoint = endpoint.encode()
+        self._known: dict[str, str] = {}
+
+    def __call__(self, tenant: str) -> str:
+        if tenant not in self._known:
+            key = self._keys.derive(SALT_PURPOSE, tenant.encode(), self._endpoint)
+            self._known[tenant] = key.hex()
+        return self._known[tenant]
+
+
+def _token(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        raise SettingsInvalid(f"{path} holds no token that can be read.") from None
+
+
+async def _watch(backends: list[RemoteBackend]) -> None:
+    """Ask every endpoint for its load, for ever; what it says of its health decides nothing."""
+    while backends:
+        await asyncio.gather(*(backend.probe() for backend in backends))
+        await asyncio.sleep(PROBE_EVERY_S)
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
