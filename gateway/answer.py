@@ -17,7 +17,8 @@ from typing import Any
 
 from audit.errors import AuditError
 from gateway import logbook
-from gateway.marking import ChoiceMark, measured
+from gateway.fingerprints import Fingerprints
+from gateway.marking import TRACEABLE, ChoiceMark, measured
 from gateway.question import Ended, Piece, Question, TokenLikelihood
 from gateway.recorder import Recorder
 from gateway.request_secrets import Secrets, derived
@@ -64,9 +65,12 @@ class _Choice:
 class Answers:
     """Opens answers. One per gateway."""
 
-    def __init__(self, recorder: Recorder, keys: BrokerClient) -> None:
+    def __init__(
+        self, recorder: Recorder, keys: BrokerClient, fingerprints: Fingerprints | None = None
+    ) -> None:
         self._recorder = recorder
         self._keys = keys
+        self._fingerprints = fingerprints
 
     async def open(self, question: Question) -> "Answer":
         """Make the intent durable and return the answer, not yet begun.
@@ -76,7 +80,12 @@ class Answers:
             PrivacyError: The keys cannot be used; nothing has run.
         """
         secrets = await asyncio.to_thread(derived, question, self._keys)
-        answer = Answer(question=question, recorder=self._recorder, secrets=secrets)
+        answer = Answer(
+            question=question,
+            recorder=self._recorder,
+            secrets=secrets,
+            fingerprints=self._fingerprints,
+        )
         await self._recorder.record(answer.intent(), retraction=answer.retraction)
         return answer
 
@@ -90,11 +99,13 @@ class Answer:
         question: Question,
         recorder: Recorder,
         secrets: Secrets,
+        fingerprints: Fingerprints | None = None,
     ) -> None:
         self.question = question
         self.created_s = int(time.time())
         self._recorder = recorder
         self._secrets = secrets
+        self._fingerprints = fingerprints
         self._choices = [_Choice(mark) for mark in secrets.marks]
         self._began = time.monotonic()
         self._closed = False
@@ -160,6 +171,19 @@ class Answer:
             LogUnavailable: It is not on disk; the answer's end must not leave.
         """
         await self._close("completed", status=200)
+        weak = {
+            index: "".join(choice.text)
+            for index, choice in enumerate(self._choices)
+            if (choice.evidence or {}).get("status") != TRACEABLE
+        }
+        if weak and self._fingerprints is not None:
+            await asyncio.to_thread(
+                self._fingerprints.remember,
+                self.question.principal.tenant,
+                self.question.request_id,
+                weak,
+                epoch=self._secrets.audit_epoch,
+            )
 
     async def abandon(self, ending: str, *, status: int) -> None:
         """Record that the answer did not complete.

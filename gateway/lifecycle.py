@@ -29,6 +29,7 @@ from gateway.catalogue import Catalogue, ServedModel
 from gateway.custody import Secret
 from gateway.doorkeeper import Doorkeeper
 from gateway.errors import HomeUnusable, ModelMissing
+from gateway.fingerprints import Fingerprints
 from gateway.home import Home, existing
 from gateway.identity import Credentials
 from gateway.keybroker import running as key_broker
@@ -93,6 +94,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         )
         tiers = await stack.enter_async_context(routes(settings, catalogue.models, keys))
         credentials = Credentials(engine, peppers=peppers(keys))
+        fingerprints = Fingerprints(engine, keys)
         await _note(recorder, "gateway.start", _circumstances(settings, catalogue, walls))
         stack.push_async_callback(_note, recorder, "gateway.stop", {})
         budgets = Budgets(engine, now=lambda: datetime.now(UTC))
@@ -103,10 +105,10 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             routes=tiers,
             doorkeeper=Doorkeeper(credentials, recorder, _throttle(settings), _tokens(settings)),
             recorder=recorder,
-            answers=Answers(recorder, keys),
+            answers=Answers(recorder, keys, fingerprints),
             limits=RequestLimits(subjects=unlimited, budgets=budgets, clock=time.monotonic),
             log=engine,
-            trace=_tracer(engine, catalogue, keys, credentials),
+            trace=_tracer(engine, catalogue, keys, credentials, fingerprints),
             receipt=_receipts(engine, keys, settings),
             checks=lambda: _checks(sequencer, catalogue),
         )
@@ -220,7 +222,11 @@ def _sender(
 
 
 def _tracer(
-    engine: sa.Engine, catalogue: Catalogue, keys: BrokerClient, credentials: Credentials
+    engine: sa.Engine,
+    catalogue: Catalogue,
+    keys: BrokerClient,
+    credentials: Credentials,
+    fingerprints: Fingerprints,
 ) -> Callable[[str], Trace]:
     def find(text: str) -> Trace:
         return trace(
@@ -230,6 +236,7 @@ def _tracer(
             derive=keys.derive,
             epochs=keys.epochs(PURPOSE),
             tenants=sorted({c.tenant for c in credentials.list()}),
+            fingerprints=fingerprints,
         )
 
     return find

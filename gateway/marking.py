@@ -21,6 +21,8 @@ from watermark.detector import detect
 
 SCHEME = "pcg-v1"
 PURPOSE = "watermark"
+# The sampler's word for an answer that a search of a million issued ids would find.
+TRACEABLE = "traceable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def measured(mark: ChoiceMark, *, key: bytes, tokens: Sequence[int]) -> Mapping[
     own = {"own": np.array([mark.trace_id], np.uint32)}
     p_value = detect(tokens, {"own": key}, issued=own).p_value
     if p_value * ISSUED_REFERENCE <= THRESHOLD:
-        return {"status": "traceable", "log_evidence": None}
+        return {"status": TRACEABLE, "log_evidence": None}
     return {
         "status": "weak" if p_value <= WEAK_THRESHOLD else "unmarked",
         "log_evidence": None,

@@ -1,8 +1,8 @@
 """From a text back to its requests: each mark's id, then the log entry that was issued with it."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from audit import evidence
+from gateway.fingerprints import Fingerprints, Similar
 from gateway.marking import PURPOSE, key_context
 from gateway.models.tokenizer import Encoded, Tokenizer
 from watermark.detector import Detection, survey
@@ -68,7 +69,8 @@ class Trace:
 
     verdict: `traced`, `no_trace` or `too_short`. p_value: the bound on meeting the strongest mark
     in an unmarked text. reason: why there is no trace, or how much of the text was read; None if
-    nothing needs saying. passages: the strongest first; empty unless traced.
+    nothing needs saying. passages: the strongest first; empty unless traced. similar: requests
+    whose answers share wording with the text, looked for only where no mark was found.
     """
 
     verdict: str
@@ -77,6 +79,7 @@ class Trace:
     confidence: float
     reason: str | None = None
     passages: tuple[Passage, ...] = ()
+    similar: tuple[Similar, ...] = ()
 
     @property
     def request_id(self) -> str | None:
@@ -98,6 +101,7 @@ class Trace:
             "mode": self.mode,
             "confidence": self.confidence,
             "passages": [passage.shown() for passage in self.passages],
+            "similar": [each.shown() for each in self.similar],
         }
 
 
@@ -132,8 +136,9 @@ def trace(
     log: sa.Engine,
     tokenizers: Mapping[str, Tokenizer],
     derive: Callable[..., bytes],
-    epochs: Iterable[int],
-    tenants: Iterable[str],
+    epochs: Sequence[int],
+    tenants: Sequence[str],
+    fingerprints: Fingerprints | None = None,
 ) -> Trace:
     """Look in `text` for the marks of any tenant and epoch, under each model's tokeniser.
 
@@ -152,7 +157,10 @@ def trace(
         for trial in trials
         for detection in _survey(trial, search, trials=len(trials))
     ]
-    return _summary(found, search, cut)
+    told = _summary(found, search, cut)
+    if told.passages or fingerprints is None:
+        return told
+    return replace(told, similar=tuple(fingerprints.search(read, tenants=tenants)))
 
 
 def _room(keys: int, tokenizers: int) -> int:

@@ -10,6 +10,7 @@ from gateway.cli.errors import FAILED, USAGE
 from gateway.cli.models import tokenizers
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, read_file
 from gateway.cli.session import Session, opened
+from gateway.fingerprints import Fingerprints
 from gateway.marking import PURPOSE
 from gateway.provenance import Passage, Trace, trace
 
@@ -60,13 +61,18 @@ def _trace(session: Session, text: str) -> Trace:
         derive=session.keyring.derive,
         epochs=session.keyring.epochs(PURPOSE),
         tenants=sorted({c.tenant for c in session.credentials().list()}),
+        fingerprints=Fingerprints(session.engine, session.keyring),
     )
 
 
 def _lines(found: Trace) -> list[str]:
     if not found.passages:
         bound = f" (p <= {found.p_value:.2g})" if found.p_value < 1 else ""
-        return [f"{found.verdict}: {found.reason}{bound}"]
+        similar = [
+            f"similar   {each.request_id} of {each.tenant}: {each.share:.0%} of its wording"
+            for each in found.similar
+        ]
+        return [f"{found.verdict}: {found.reason}{bound}", *similar]
     lines = [line for passage in found.passages for line in _passage_lines(passage)]
     return [*lines, found.reason] if found.reason else lines
 
