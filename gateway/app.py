@@ -26,7 +26,9 @@ from gateway.catalogue import Catalogue
 from gateway.doorkeeper import Doorkeeper
 from gateway.errors import RequestRefused
 from gateway.limits import RequestLimits
+from gateway.metrics import Metrics
 from gateway.pacing import Pace
+from gateway.policy import PolicyInForce
 from gateway.provenance import Trace
 from gateway.recorder import Recorder
 from gateway.routes import Routes
@@ -52,6 +54,8 @@ class Gateway:
     recorder: Recorder
     answers: Answers
     limits: RequestLimits
+    policy: PolicyInForce
+    metrics: Metrics
     log: sa.Engine
     trace: Callable[[str], Trace]
     receipt: Callable[[str], str]
@@ -77,6 +81,8 @@ def create_app(gateway: Gateway) -> App:
             doorkeeper=gateway.doorkeeper,
             answers=gateway.answers,
             limits=gateway.limits,
+            policy=gateway.policy,
+            metrics=gateway.metrics,
             receipt=gateway.receipt,
             body_limit_bytes=gateway.settings.body_limit_bytes,
         )

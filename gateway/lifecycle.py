@@ -33,18 +33,21 @@ from gateway.fingerprints import Fingerprints
 from gateway.home import Home, existing
 from gateway.identity import Credentials
 from gateway.keybroker import running as key_broker
-from gateway.limits import RequestLimits, unlimited
+from gateway.limits import RequestLimits
 from gateway.marking import PURPOSE
+from gateway.metrics import Metrics
 from gateway.models.chat import ChatTemplate
 from gateway.models.importing import TEMPLATE, TOKENIZER
 from gateway.models.tokenizer import Tokenizer
 from gateway.peppers import peppers
+from gateway.policy import PolicyInForce, load
 from gateway.provenance import Trace, trace
 from gateway.receipts import issue
 from gateway.recorder import Recorder
 from gateway.settings import Settings
 from gateway.throttle import Throttle
 from gateway.tokens import Issuer, Tokens
+from gateway.upkeep import flushed, measured
 from gateway.upstream import routes
 from privacy.broker import BrokerClient
 from sandbox import vocabulary
@@ -85,6 +88,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         stack.callback(sequencer.close)
         sequencer.start()
         await _settled(stack, engine, sequencer, settings, keys)
+        metrics, policy = Metrics(), PolicyInForce(settings.policy_file)
         recorder = Recorder(sequencer, acknowledgement_s=settings.acknowledgement_s)
         catalogue = Catalogue(
             {
@@ -99,6 +103,8 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         stack.push_async_callback(_note, recorder, "gateway.stop", {})
         budgets = Budgets(engine, now=lambda: datetime.now(UTC))
         stack.callback(budgets.flush)
+        await stack.enter_async_context(flushed(budgets))
+        await stack.enter_async_context(measured(settings, metrics, sequencer, catalogue))
         yield Gateway(
             settings=settings,
             catalogue=catalogue,
@@ -106,7 +112,13 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             doorkeeper=Doorkeeper(credentials, recorder, _throttle(settings), _tokens(settings)),
             recorder=recorder,
             answers=Answers(recorder, keys, fingerprints),
-            limits=RequestLimits(subjects=unlimited, budgets=budgets, clock=time.monotonic),
+            limits=RequestLimits(
+                subjects=policy.subjects,
+                budgets=budgets,
+                clock=time.monotonic,
+            ),
+            policy=policy,
+            metrics=metrics,
             log=engine,
             trace=_tracer(engine, catalogue, keys, credentials, fingerprints),
             receipt=_receipts(engine, keys, settings),
@@ -260,6 +272,7 @@ def _circumstances(
 ) -> dict[str, Any]:
     """Tell how this gateway runs, for the entry of its start."""
     return {
+        "policy": load(settings.policy_file).digest,
         "tls": settings.tls_certificate is not None,
         "host": settings.host,
         "models": sorted(catalogue.models),

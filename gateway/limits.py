@@ -217,11 +217,6 @@ class RequestLimits:
         return headers
 
 
-def unlimited(_: Principal) -> Sequence[Subject]:
-    """Bind nobody."""
-    return ()
-
-
 def _bucket(bucket: _Bucket | None, per_minute: int, now: float) -> _Bucket | None:
     if not per_minute:
         return None

@@ -60,8 +60,9 @@ def intent(
             "phase": "intent",
             "model": _model(question),
             "tier": question.tier,
-            "purpose": "unspecified",
+            "purpose": question.purpose,
             "data_class": question.data_class,
+            **({} if question.policy is None else {"policy": dict(question.policy)}),
             "prompt_hmac": prompt_hmac,
             "prompt_tokens": question.prompt_tokens,
             "sampling": {

@@ -1,6 +1,8 @@
 """A checked request and the parts its answer comes in: plain values between API and use case."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.catalogue import RemoteModel, ServedModel
 from gateway.identity import Principal
@@ -35,6 +37,8 @@ class Question:
     grammar: str = field(default="", repr=False)
     likely: int | None = None
     routing: Routing | None = None
+    purpose: str = "unspecified"
+    policy: Mapping[str, Any] | None = None
     data_class: str = "unclassified"
     # Whom the request concerns, by the random name that the deployment gave them.
     pseudonym: str | None = None

@@ -9,11 +9,10 @@ from gateway.backends.base import Load
 from gateway.balancer import Balancer, Endpoint, Routed
 from gateway.breakers import Breaker
 from gateway.catalogue import RemoteModel, ServedModel
-from gateway.errors import RequestRefused
 from gateway.grading import CHARACTERS_A_TOKEN, Grade, grade
 from gateway.router import AUTO, TIERS, Candidate, Decision, Wanted
 from gateway.slots import FairSlots
-from gateway.tiers import CLASSES, Tiers
+from gateway.tiers import Tiers
 
 # More than any tier's tokeniser makes of a turn's frame.
 TURN_TOKENS = 8
@@ -92,23 +91,6 @@ class Routes:
         remote = [m.model_id for m in self.models.values() if isinstance(m, RemoteModel)]
         tiers = {endpoint.place.tier for endpoint in self.balancer.endpoints.values()}
         return [*dict.fromkeys(remote), AUTO, *(tier for tier in TIERS if tier in tiers)]
-
-
-def data_class(declared: str | None) -> str:
-    """Return the class that a request declares for its data; `unclassified` if none.
-
-    Raises:
-        RequestRefused: 400, it is no class.
-    """
-    if declared is None:
-        return "unclassified"
-    if declared not in CLASSES:
-        raise RequestRefused(
-            f"x-sealgate-data-class is none of: {', '.join(CLASSES)}.",
-            param="x-sealgate-data-class",
-            code="unsupported_parameter",
-        )
-    return declared
 
 
 class _Own:

@@ -17,7 +17,7 @@ import uvicorn
 import uvloop
 
 from gateway.api.asgi import App
-from gateway.app import create_app
+from gateway.app import Gateway, create_app
 from gateway.connections import BoundedProtocol
 from gateway.custody import Secret
 from gateway.errors import AddressTaken, GatewayError, GatewayNotStarted, SettingsInvalid
@@ -36,7 +36,7 @@ _log = logging.getLogger("sealgate")
 def serve(settings: Settings, secret: Secret, *, ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. ready: called once with the URL, when requests are answered.
 
-    SIGHUP loads the TLS files again.
+    SIGHUP loads the policy and the TLS files again.
 
     Raises:
         AddressTaken: Another process listens there.
@@ -59,20 +59,24 @@ async def _serve(
         loop.add_signal_handler(number, stopping.set)
     files = tls_files(settings)
     context = server_context(files) if files else None
-    if files and context:
-        loop.add_signal_handler(signal.SIGHUP, _reload, context, files)
     async with running(settings, secret) as gateway:
+        loop.add_signal_handler(signal.SIGHUP, _reload, gateway, context, files)
         if not stopping.is_set():
             server = _Server(create_app(gateway), context)
             await server.run_until(stopping, listener, lambda: ready(_url(listener, context)))
 
 
-def _reload(context: ssl.SSLContext, files: TlsFiles) -> None:
-    """Serve new connections with the files' present content, or go on with the old."""
+def _reload(gateway: Gateway, context: ssl.SSLContext | None, files: TlsFiles | None) -> None:
+    """Let policy and TLS files hold as they now are; what is broken stays as it was."""
+    result = "good"
     try:
-        reload(context, files)
+        gateway.policy.reload()
+        if context is not None and files is not None:
+            reload(context, files)
     except SettingsInvalid as error:
+        result = "failed"
         _log.error("%s", error)
+    gateway.metrics.policy_reloads.labels(result).inc()
 
 
 class _Server(uvicorn.Server):

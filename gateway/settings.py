@@ -5,7 +5,7 @@ No secret is a setting: a passphrase or key comes from a file that a setting nam
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -86,6 +86,16 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(default=None, description="PEM file of that certificate's key.")
     tls_client_ca: Path | None = Field(
         default=None, description="PEM file of authorities whose client certificates are taken."
+    )
+    policy_file: Path | None = Field(
+        default=None, description="TOML file of the policy; the built-in one if absent."
+    )
+    admin_host: str = Field(default="127.0.0.1", description="Address that metrics are served on.")
+    admin_port: int | None = Field(
+        default=None, ge=0, le=65535, description="Port that metrics are served on; none if absent."
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Form of the lines on standard error: text or json."
     )
     tiers_file: Path | None = Field(
         default=None, description="TOML file of remote tiers and of routing between them."

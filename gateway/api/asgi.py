@@ -17,6 +17,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 REQUEST_ID = "sealgate.request_id"
 # DER of the client certificate that the connection showed and the handshake verified.
 CERTIFICATE = "sealgate.client_certificate"
+# What the policy says of a request: `gateway.policy.Ruling`.
+RULING = "sealgate.ruling"
 # Set once the caller is known: a refusal after that is recorded under their name.
 ADMISSION = "sealgate.admission"
 # A body over its limit is read and dropped up to here, so that the client hears the refusal

@@ -3,13 +3,14 @@
 import re
 from dataclasses import dataclass
 
-from gateway.api.asgi import REQUEST_ID, Scope, header, source_ip
+from gateway.api.asgi import REQUEST_ID, RULING, Scope, header, source_ip
 from gateway.api.sampling import Sampling
 from gateway.catalogue import Catalogue, RemoteModel, ServedModel
 from gateway.errors import RequestRefused
 from gateway.identity import Principal
+from gateway.policy import Ruling
 from gateway.question import Question
-from gateway.routes import Routes, Routing, data_class
+from gateway.routes import Routes, Routing
 from gateway.settings import Settings
 
 # As docs/formats/event-v1.md fixes it: a random name from the deployment's own mapping.
@@ -51,7 +52,7 @@ class Asking:
             return None
         return self.routes.route(
             tenant=principal.tenant,
-            data_class=data_class(header(scope, b"x-sealgate-data-class")),
+            data_class=_ruling(scope).data_class,
             name=name,
             turns=turns,
             max_tokens=token_limit or self.settings.default_max_tokens,
@@ -74,6 +75,8 @@ class Asking:
         Raises:
             RequestRefused: Prompt and answer do not fit the model, or this gateway's limits.
         """
+        ruling = _ruling(asked.scope)
+        _require_tier(ruling, routing)
         return Question(
             request_id=asked.scope[REQUEST_ID],
             principal=asked.principal,
@@ -94,7 +97,9 @@ class Asking:
             likely=likely,
             pseudonym=_pseudonym(asked.scope),
             routing=routing,
-            data_class=data_class(header(asked.scope, b"x-sealgate-data-class")),
+            data_class=ruling.data_class,
+            purpose=ruling.purpose,
+            policy=ruling.entry(),
         )
 
     def _token_limit(
@@ -129,3 +134,32 @@ def _pseudonym(scope: Scope) -> str | None:
             param="x-sealgate-pseudonym",
         )
     return given
+
+
+def _ruling(scope: Scope) -> Ruling:
+    ruling: Ruling = scope[RULING]
+    return ruling
+
+
+def _require_tier(ruling: Ruling, routing: Routing | None) -> None:
+    """Raise unless the policy lets the request go where it is to go.
+
+    Raises:
+        RequestRefused: 403 `policy_denied`.
+    """
+    local = routing is None or isinstance(routing.model, ServedModel)
+    tier = "local" if local or routing is None else routing.tier
+    if tier not in ruling.rule.tiers:
+        raise RequestRefused(
+            f"The policy's rule {ruling.rule.name!r} keeps this request from the tier {tier}.",
+            status=403,
+            kind="permission_error",
+            code="policy_denied",
+        )
+    if tier != "local" and ruling.rule.marking == "required":
+        raise RequestRefused(
+            f"The policy's rule {ruling.rule.name!r} wants a mark, and the tier {tier} gives none.",
+            status=403,
+            kind="permission_error",
+            code="policy_denied",
+        )

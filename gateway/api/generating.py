@@ -6,6 +6,7 @@ may ask, what is recorded and what happens when a client leaves is the same for 
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -13,14 +14,26 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from gateway.answer import Answer, Answers
-from gateway.api.asgi import REQUEST_ID, ClientGone, Receive, Scope, Send, read_body
+from gateway.api.asgi import (
+    REQUEST_ID,
+    RULING,
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+)
 from gateway.api.errors import INTERNAL, SHUTTING_DOWN, refusal
 from gateway.api.presence import Left, while_present
 from gateway.api.sent import Sent
 from gateway.doorkeeper import Doorkeeper
 from gateway.identity import Principal, Role
 from gateway.limits import RequestLimits
+from gateway.metrics import Metrics, RequestTimes
+from gateway.policy import PolicyInForce, Ruling
 from gateway.question import Ended, Piece, Question
+from privacy.identifiers import find
 
 # Makes the outcome durable, and returns what the answer's last object holds beside it.
 Closing = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
@@ -78,12 +91,19 @@ class Generating:
     doorkeeper: Doorkeeper
     answers: Answers
     limits: RequestLimits
+    policy: PolicyInForce
+    metrics: Metrics
     receipt: Callable[[str], str]
     body_limit_bytes: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; the client's leaving cancels it wherever it is."""
-        sent = Sent(send)
+        with self.metrics.request(self.dialect.operation, time.monotonic) as times:
+            await self._answer(scope, receive, Sent(send, times=times), times)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, sent: Sent, times: RequestTimes
+    ) -> None:
         try:
             principal = await self.doorkeeper.admit(
                 scope, operation=self.dialect.operation, role=Role.CLIENT
@@ -91,8 +111,9 @@ class Generating:
             with self.limits.entered(principal) as headers:
                 sent.headers += headers
                 body = await read_body(receive, limit_bytes=self.body_limit_bytes)
+                times.body(len(body))
                 await while_present(
-                    receive, lambda left: self._serve(scope, principal, body, sent, left)
+                    receive, lambda left: self._serve(scope, principal, body, sent, left, times)
                 )
         except ClientGone:
             return
@@ -113,14 +134,21 @@ class Generating:
         await sent.refusal(refused)
 
     async def _serve(
-        self, scope: Scope, principal: Principal, body: bytes, sent: Sent, left: Left
+        self,
+        scope: Scope,
+        principal: Principal,
+        body: bytes,
+        sent: Sent,
+        left: Left,
+        times: RequestTimes,
     ) -> None:
         # A long prompt takes its time; the event loop serves others meanwhile.
-        rendering = await asyncio.to_thread(self.dialect.rendering, scope, principal, body)
+        rendering = await asyncio.to_thread(self._rendering, scope, principal, body)
+        sent.headers += _labels(scope[RULING])
         question = rendering.question
         self.doorkeeper.require_model(principal, question.model.model_id)
         with self.limits.reserved(
-            principal, tokens=len(question.prompt) + question.choices * question.max_tokens
+            principal, tokens=question.prompt_tokens + question.choices * question.max_tokens
         ) as reservation:
             answer = await self.answers.open(question)
             sent.begun = True
@@ -135,7 +163,26 @@ class Generating:
                 await answer.abandon("failed", status=refusal(error).status)
                 raise
             finally:
-                reservation.settle(len(question.prompt) + answer.completion_tokens)
+                prompt, completion = question.prompt_tokens, answer.completion_tokens
+                reservation.settle(prompt + completion)
+                times.answered(
+                    model=question.model.model_id,
+                    prompt=prompt,
+                    completion=completion,
+                    constrained=bool(question.grammar),
+                )
+
+    def _rendering(self, scope: Scope, principal: Principal, body: bytes) -> Rendering:
+        """Apply the policy to a request, and read it."""
+        ruling = self.policy.current.rule(
+            principal,
+            declared=header(scope, b"x-sealgate-data-class"),
+            purpose=header(scope, b"x-sealgate-purpose"),
+            identifying=lambda: bool(find(body.decode(errors="replace"))),
+        )
+        scope[RULING] = ruling
+        self.metrics.rulings.labels(ruling.data_class, str(ruling.raised).lower()).inc()
+        return self.dialect.rendering(scope, principal, body)
 
     def _closing(self, rendering: Rendering, answer: Answer) -> Closing:
         """Return what completes the answer, and tells what its last object holds beside it."""
@@ -148,6 +195,11 @@ class Generating:
             return {"receipt": await asyncio.to_thread(self.receipt, answer.question.request_id)}
 
         return close
+
+
+def _labels(ruling: Ruling) -> list[tuple[bytes, bytes]]:
+    """Return the header that says who wrote the answer, where the policy wants it said."""
+    return [(b"x-sealgate-label", b"machine-generated")] if ruling.rule.label else []
 
 
 async def _whole(answer: Answer, rendering: Rendering, sent: Sent, close: Closing) -> None:

@@ -18,7 +18,6 @@ from gateway.cli import (
     receipt,
     report,
     route,
-    route,
     serve,
     train,
     watermark,
@@ -44,7 +43,6 @@ app.add_typer(watermark.app, name="watermark")
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(audit.app, name="audit")
 app.add_typer(report.app, name="report")
-app.add_typer(route.app, name="route")
 app.add_typer(route.app, name="route")
 app.add_typer(train.app, name="train")
 app.add_typer(budget.app, name="budget")

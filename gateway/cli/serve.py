@@ -1,12 +1,12 @@
 """`sealgate serve`: answer requests until told to stop."""
 
-import logging
 from typing import Annotated
 
 import typer
 
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines
 from gateway.custody import secret
+from gateway.lines import configure
 from gateway.server import serve as serve_until_stopped
 from gateway.settings import load
 
@@ -20,7 +20,7 @@ def serve(
 ) -> None:
     """Serve the home's models. Prints one line when ready; SIGTERM or Ctrl-C stops it."""
     settings = load(home=home, host=host, port=port)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    configure(settings.log_format)
 
     def ready(url: str) -> None:
         if as_json:

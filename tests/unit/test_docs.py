@@ -61,7 +61,17 @@ def test_every_command_and_option_is_documented():
 
 
 def test_every_route_is_documented():
-    names = ("catalogue", "doorkeeper", "answers", "limits", "receipt", "recorder", "routes")
+    names = (
+        "catalogue",
+        "doorkeeper",
+        "answers",
+        "limits",
+        "policy",
+        "metrics",
+        "receipt",
+        "recorder",
+        "routes",
+    )
     parts = dict.fromkeys(names)
     app = create_app(SimpleNamespace(settings=Settings(), **parts))._app
     found = set(routes(app.router.routes))

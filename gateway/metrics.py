@@ -1,0 +1,203 @@
+"""Counts and times for Prometheus: no text, no key, no tenant's name, no unbounded label.
+
+Each gateway has a registry of its own. docs/operations.md lists every metric; a test holds it to.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+# What a request counts as that its client did not wait for.
+UNANSWERED = 499
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384)
+_BYTES = (256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304)
+
+
+class Metrics:
+    """Every metric of one gateway."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._registry = registry
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        route = ["operation"]
+        self.requests = Counter(
+            "sealgate_requests",
+            "Requests by operation and status.",
+            [*route, "status"],
+            registry=registry,
+        )
+        self.refusals = Counter(
+            "sealgate_refusals",
+            "Refused requests by the error's code.",
+            [*route, "code"],
+            registry=registry,
+        )
+        self.running = Gauge(
+            "sealgate_requests_running", "Requests under way.", route, registry=registry
+        )
+        self.seconds = Histogram(
+            "sealgate_request_seconds",
+            "Time from a request's head to its end.",
+            route,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.first_text = Histogram(
+            "sealgate_first_text_seconds",
+            "Time to the answer's first text.",
+            route,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.body_bytes = Histogram(
+            "sealgate_request_bytes",
+            "Sizes of request bodies.",
+            route,
+            buckets=_BYTES,
+            registry=registry,
+        )
+        self.prompt_tokens = Histogram(
+            "sealgate_prompt_tokens",
+            "Tokens of a prompt.",
+            ["model"],
+            buckets=_TOKENS,
+            registry=registry,
+        )
+        self.completion_tokens = Histogram(
+            "sealgate_completion_tokens",
+            "Tokens of an answer, over all choices.",
+            ["model"],
+            buckets=_TOKENS,
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "sealgate_tokens",
+            "Tokens read and written.",
+            ["model", "direction"],
+            registry=registry,
+        )
+        self.token_rate = Histogram(
+            "sealgate_tokens_per_second",
+            "Speed of an answer after its first text.",
+            ["model"],
+            buckets=(1, 5, 10, 20, 40, 80, 160, 320),
+            registry=registry,
+        )
+        self.endings = Counter(
+            "sealgate_answers",
+            "Answers by how they ended.",
+            ["model", "ending"],
+            registry=registry,
+        )
+        self.marks = Counter(
+            "sealgate_choices",
+            "Choices by how well they are marked.",
+            ["model", "mark"],
+            registry=registry,
+        )
+        self.masked = Counter(
+            "sealgate_constrained_answers",
+            "Answers that a grammar held.",
+            ["model"],
+            registry=registry,
+        )
+        self.rulings = Counter(
+            "sealgate_rulings",
+            "Requests by data class, and whether it was raised.",
+            ["data_class", "raised"],
+            registry=registry,
+        )
+        self.log_writable = Gauge(
+            "sealgate_log_writable", "1 when the log takes entries.", registry=registry
+        )
+        self.log_seconds = Histogram(
+            "sealgate_log_acknowledgement_seconds",
+            "Time until an entry was durable.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.log_failures = Counter(
+            "sealgate_log_failures", "Entries that were not acknowledged.", registry=registry
+        )
+        self.sandboxes_ready = Gauge(
+            "sealgate_sandbox_ready",
+            "1 when a sandbox waits for the model.",
+            ["model"],
+            registry=registry,
+        )
+        self.connections = Gauge("sealgate_connections", "Open connections.", registry=registry)
+        self.policy_reloads = Counter(
+            "sealgate_policy_reloads",
+            "Reloads of the policy by result.",
+            ["result"],
+            registry=registry,
+        )
+        self.started = Gauge(
+            "sealgate_start_time_seconds",
+            "When this gateway was ready, Unix time.",
+            registry=registry,
+        )
+        self.started.set(time.time())
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    @contextmanager
+    def request(self, operation: str, clock: Callable[[], float]) -> Iterator["RequestTimes"]:
+        """Count a request for as long as it runs."""
+        times = RequestTimes(self, operation, clock)
+        self.running.labels(operation).inc()
+        try:
+            yield times
+        finally:
+            self.running.labels(operation).dec()
+            self.seconds.labels(operation).observe(clock() - times.began)
+            self.requests.labels(operation, str(times.status)).inc()
+
+
+class RequestTimes:
+    """One request's times. status: what it was answered with; 499 until it was."""
+
+    def __init__(self, metrics: Metrics, operation: str, clock: Callable[[], float]) -> None:
+        self._metrics = metrics
+        self._operation = operation
+        self._clock = clock
+        self._first: float | None = None
+        self.began = clock()
+        self.status = UNANSWERED
+
+    def body(self, length: int) -> None:
+        """Take note of a body's size."""
+        self._metrics.body_bytes.labels(self._operation).observe(length)
+
+    def text(self) -> None:
+        """Take note of the first text."""
+        if self._first is None:
+            self._first = self._clock()
+            self._metrics.first_text.labels(self._operation).observe(self._first - self.began)
+
+    def refused(self, status: int, code: str | None) -> None:
+        """Take note of a refusal."""
+        self.status = status
+        self._metrics.refusals.labels(self._operation, code or "invalid_request").inc()
+
+    def answered(self, *, model: str, prompt: int, completion: int, constrained: bool) -> None:
+        """Take note of an answer's tokens, whole or not."""
+        metrics = self._metrics
+        metrics.prompt_tokens.labels(model).observe(prompt)
+        metrics.completion_tokens.labels(model).observe(completion)
+        metrics.tokens.labels(model, "in").inc(prompt)
+        metrics.tokens.labels(model, "out").inc(completion)
+        if constrained:
+            metrics.masked.labels(model).inc()
+        if self._first is not None and completion > 1 and self._clock() > self._first:
+            rate = (completion - 1) / (self._clock() - self._first)
+            metrics.token_rate.labels(model).observe(rate)

@@ -1,0 +1,64 @@
+"""What a serving gateway does beside answering: it writes spending down and tells its metrics."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import sqlalchemy as sa
+
+from audit.sequencer import Sequencer
+from gateway.admin import admin_listener
+from gateway.budgets import Budgets
+from gateway.catalogue import Catalogue
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+
+# What a gateway that is killed may forget of its tenants' spending.
+FLUSH_S = 1.0
+
+_log = logging.getLogger("sealgate")
+
+
+@asynccontextmanager
+async def flushed(budgets: Budgets) -> AsyncIterator[None]:
+    """Keep the database's account of what was spent while entered."""
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            try:
+                await asyncio.to_thread(budgets.flush)
+            except sa.exc.SQLAlchemyError as error:
+                # Nothing is forgotten: the next one writes it too.
+                _log.warning("Spending was not written: %s", type(error).__name__)
+
+    task = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def measured(
+    settings: Settings, metrics: Metrics, sequencer: Sequencer, catalogue: Catalogue
+) -> AsyncIterator[None]:
+    """Serve the metrics while entered, if there is a port for them.
+
+    Raises:
+        GatewayNotStarted: The port cannot be listened on.
+    """
+    if settings.admin_port is None:
+        yield
+        return
+
+    def render() -> bytes:
+        metrics.log_writable.set(sequencer.writable)
+        for model in catalogue.models.values():
+            metrics.sandboxes_ready.labels(model.model_id).set(model.backend.ready)
+        return metrics.render()
+
+    async with admin_listener(settings.admin_host, settings.admin_port, render):
+        yield
