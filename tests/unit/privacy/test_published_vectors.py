@@ -73,7 +73,7 @@ def test_the_oracle_agrees_with_the_published_vectors(vectors):
     seen = set()
     for vector in document["vectors"]:
         sizes = {"AEAD_AES_128_GCM": 16, "AEAD_AES_256_GCM": 32}
-        if vector["aead"] not in sizes or "ciphertext" not in vector:
+        if vector["aead"] not in sizes or vector.get("ciphertext") is None:
             continue
         options = {
             "key": bytes.fromhex(vector["key"]),
