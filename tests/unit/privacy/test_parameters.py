@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -218,6 +218,7 @@ def test_torch_tensors_come_out_as_they_went_in(tmp_path, tensors, sealed_from):
                 assert raw.tobytes() == tensor.tobytes()
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 400), max_size=12),
     limit=st.sampled_from([64, 128, 256]),
