@@ -86,9 +86,9 @@ def load(path: Path) -> Config:
     """
 
     def relative(kind: type, written: Any) -> Any:
-        if kind is Path and isinstance(written, str):
-            return path.parent / Path(written).expanduser()
-        raise NotImplementedError
+        if kind is not Path or not isinstance(written, str):
+            raise ValueError(f"a path, not {written!r}, is expected")
+        return path.parent / Path(written).expanduser()
 
     try:
         plain = tomllib.loads(path.read_text())

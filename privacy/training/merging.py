@@ -25,6 +25,7 @@ _NAMES = {
     "up_proj": "ffn_up",
     "down_proj": "ffn_down",
 }
+_REORDERED = "llama"
 # Eight bits: four would round most of a small adapter away.
 _KIND = gguf.GGMLQuantizationType.Q8_0
 
@@ -79,7 +80,7 @@ def merge(
 
 
 def _deltas(
-    adapter: Mapping[str, NDArray[Any]], *, scale: float, heads: tuple[int, int]
+    adapter: Mapping[str, NDArray[Any]], *, scale: float, heads: Mapping[str, int]
 ) -> dict[str, NDArray[np.float32]]:
     """Return what is added to each weight, [outputs, inputs], by the weight's name in GGUF."""
     factors: dict[tuple[str, str], dict[str, NDArray[Any]]] = {}
@@ -91,8 +92,8 @@ def _deltas(
     deltas = {}
     for (layer, projection), pair in factors.items():
         delta = (scale * pair["B"].astype(np.float64) @ pair["A"]).astype(np.float32)
-        if projection in ("q_proj", "k_proj"):
-            delta = _interleaved(delta, heads[projection == "k_proj"])
+        if projection in heads:
+            delta = _interleaved(delta, heads[projection])
         deltas[f"blk.{layer}.{_NAMES[projection]}.weight"] = delta
     return deltas
 
@@ -104,14 +105,15 @@ def _interleaved(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]
     return halves.swapaxes(1, 2).reshape(rows, columns)
 
 
-def _heads(reader: gguf.GGUFReader) -> tuple[int, int]:
-    """Return how many heads queries and keys have."""
-    prefix = f"{_text(reader, 'general.architecture')}.attention"
-    queries, keys = (
-        int(reader.fields[f"{prefix}.{name}"].contents())
-        for name in ("head_count", "head_count_kv")
-    )
-    return queries, keys
+def _heads(reader: gguf.GGUFReader) -> dict[str, int]:
+    """Return how many heads the projections have whose rows GGUF reorders: Llama's alone."""
+    if _text(reader, "general.architecture") != _REORDERED:
+        return {}
+    prefix = f"{_REORDERED}.attention"
+    return {
+        "q_proj": int(reader.fields[f"{prefix}.head_count"].contents()),
+        "k_proj": int(reader.fields[f"{prefix}.head_count_kv"].contents()),
+    }
 
 
 def _copy_fields(reader: gguf.GGUFReader, writer: gguf.GGUFWriter, *, name: str) -> None:

@@ -19,12 +19,16 @@ from privacy.training.features import hashed
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything a loop needs. description: what the trained weights are, for who uses them."""
+    """Everything a loop needs. description: what the trained weights are, for who uses them.
+
+    records: as they were read, by which the budget knows them whatever is made of them.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     loader: DataLoader[Any]
     loss: Callable[[nn.Module, Any], torch.Tensor]
+    records: list[dict[str, Any]]
     description: dict[str, Any]
 
 
@@ -40,7 +44,7 @@ def prepare(config: Config) -> Recipe:
     model.to(config.training.device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     loader = DataLoader(dataset, batch_size=config.training.batch)
-    return Recipe(model, _optimizer(config, parameters), loader, loss, description)
+    return Recipe(model, _optimizer(config, parameters), loader, loss, records, description)
 
 
 _Built = tuple[nn.Module, Any, Callable[[nn.Module, Any], torch.Tensor], dict[str, Any]]

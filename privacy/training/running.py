@@ -62,6 +62,7 @@ def begun(
         recipe.loader,
         vault=vault,
         dataset=config.name,
+        records=recipe.records,
         target_epsilon=promised.epsilon,
         delta=promised.delta,
         clip=promised.clip,

@@ -12,7 +12,7 @@ It makes the optimizer's steps private, not what the loop itself prints, keeps o
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +63,7 @@ def private(
     *,
     vault: Vault,
     dataset: str,
+    records: Sequence[Any] | None = None,
     delta: float,
     clip: float,
     target_epsilon: float | None = None,
@@ -80,10 +81,12 @@ def private(
     """Make the optimizer's steps private while the context lasts.
 
     dataset: name of the budget for records that have none yet. budget: theirs; as large as this
-    run's cost if absent. clip: largest L2 norm of one record's gradient. Either target_epsilon or
-    noise_multiplier, either steps or epochs. microbatch: records that go through the model at
-    once. lease_steps: steps charged at once, the most a crash loses. canaries: fake gradients to
-    audit with. resume: id of a run to go on with. ranks: how processes add up, if not plainly.
+    run's cost if absent. records: what the budget knows them by, if the loader's dataset holds
+    something derived from them. clip: largest L2 norm of one record's gradient. Either
+    target_epsilon or noise_multiplier, either steps or epochs. microbatch: records that go
+    through the model at once. lease_steps: steps charged at once, the most a crash loses.
+    canaries: fake gradients to audit with. resume: id of a run to go on with. ranks: how
+    processes add up, if not plainly.
 
     Raises:
         ModuleUnsupported, OptimizerUnsupported, LoaderNotPoisson: It cannot be made private.
@@ -94,17 +97,17 @@ def private(
     # Whatever can be refused is refused before the first private step.
     require_model(model)
     require_optimizer(optimizer, model)
-    records, batch = require_loader(loader)
+    count, batch = require_loader(loader)
     plan = _plan(
-        records,
+        count,
         batch,
         delta=delta,
         clip=clip,
         target_epsilon=target_epsilon,
         noise_multiplier=noise_multiplier,
-        steps=steps if steps is not None else (epochs or 0) * math.ceil(records / batch),
+        steps=steps if steps is not None else (epochs or 0) * math.ceil(count / batch),
     )
-    members = membership(_records(loader), key=vault.record_key())
+    members = membership(_records(loader, records), key=vault.record_key())
     terms = Terms(
         model,
         optimizer,
@@ -172,8 +175,13 @@ def _plan(
     )
 
 
-def _records(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Yield the records in order."""
+def _records(loader: DataLoader[Any], given: Sequence[Any] | None) -> Iterator[Any]:
+    """Yield what the budget knows the records by."""
+    if given is not None:
+        if len(given) != len(loader.dataset):  # type: ignore[arg-type]
+            raise PlanInvalid("There are more or fewer records than the loader's dataset has.")
+        yield from given
+        return
     for index in range(len(loader.dataset)):  # type: ignore[arg-type]
         yield loader.dataset[index]
 

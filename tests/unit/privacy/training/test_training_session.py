@@ -4,7 +4,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
 from privacy import sealed
 from privacy.training import certificate, private
@@ -114,6 +114,21 @@ def test_equal_seeds_do_not_make_equal_noise(begin, train, model):
             train(run, steps=1)
         found.append(model.weight.detach().clone())
     assert not torch.equal(*found)
+
+
+def test_records_in_another_form_have_the_budget_they_had(begin, vault, records):
+    names = [f"person {n}" for n in range(len(records))]
+    with begin(records=names, noise_multiplier=None, target_epsilon=1.0, budget=None):
+        pass
+    halved = TensorDataset(records.tensors[0] / 2, records.tensors[1])
+    loader = DataLoader(halved, batch_size=40)
+    with (
+        pytest.raises(BudgetExhausted),
+        begin(loader=loader, records=names[::-1], dataset="halved"),
+    ):
+        pass
+    with pytest.raises(PlanInvalid, match="more or fewer"), begin(records=names[1:]):
+        pass
 
 
 def test_no_more_steps_than_planned_are_made(begin, train, model, optimizer, records):
