@@ -9,17 +9,19 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from audit.errors import AuditError
 from gateway import logbook
+from gateway.choice import Choice
 from gateway.fingerprints import Fingerprints
-from gateway.marking import TRACEABLE, ChoiceMark, measured
-from gateway.question import Ended, Piece, Question, TokenLikelihood
+from gateway.labelling import Labeller
+from gateway.marking import ChoiceMark, measured
+from gateway.question import Ended, Labelling, Piece, Question, TokenLikelihood
 from gateway.recorder import Recorder
 from gateway.request_secrets import Secrets, derived
 from gateway.speaking import Begun, Said, Whole, spoken
@@ -42,35 +44,20 @@ class Failure:
     error: Exception
 
 
-@dataclass(slots=True)
-class _Choice:
-    """What became of one choice so far."""
-
-    mark: ChoiceMark
-    text: list[str] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    pieces: int = 0
-    counted: int | None = None
-    finish_reason: str | None = None
-    likelihoods: list[TokenLikelihood] = field(default_factory=list)
-    evidence: Mapping[str, Any] | None = None
-    attestation: Mapping[str, Any] | None = None
-
-    @property
-    def count(self) -> int:
-        """Tokens of the answer: by a remote tier's account or its pieces where ours knows none."""
-        return len(self.tokens) or (self.pieces if self.counted is None else self.counted)
-
-
 class Answers:
     """Opens answers. One per gateway."""
 
     def __init__(
-        self, recorder: Recorder, keys: BrokerClient, fingerprints: Fingerprints | None = None
+        self,
+        recorder: Recorder,
+        keys: BrokerClient,
+        fingerprints: Fingerprints | None = None,
+        labeller: Labeller | None = None,
     ) -> None:
         self._recorder = recorder
         self._keys = keys
         self._fingerprints = fingerprints
+        self._labeller = labeller
 
     async def open(self, question: Question) -> "Answer":
         """Make the intent durable and return the answer, not yet begun.
@@ -85,6 +72,7 @@ class Answers:
             recorder=self._recorder,
             secrets=secrets,
             fingerprints=self._fingerprints,
+            labeller=self._labeller,
         )
         await self._recorder.record(answer.intent(), retraction=answer.retraction)
         return answer
@@ -100,13 +88,15 @@ class Answer:
         recorder: Recorder,
         secrets: Secrets,
         fingerprints: Fingerprints | None = None,
+        labeller: Labeller | None = None,
     ) -> None:
         self.question = question
         self.created_s = int(time.time())
         self._recorder = recorder
         self._secrets = secrets
         self._fingerprints = fingerprints
-        self._choices = [_Choice(mark) for mark in secrets.marks]
+        self._labeller = labeller
+        self._choices = [Choice(mark) for mark in secrets.marks]
         self._began = time.monotonic()
         self._closed = False
         self._served: Begun | None = None
@@ -123,7 +113,7 @@ class Answer:
 
     def texts(self) -> list[tuple[str, str]]:
         """Return each choice's text and finish reason."""
-        return [("".join(c.text), c.finish_reason or "length") for c in self._choices]
+        return [("".join(c.text) + c.trailer, c.finish_reason or "length") for c in self._choices]
 
     def likelihoods(self, choice: int) -> list[TokenLikelihood]:
         """Return how likely the model held each token of a choice's text, if it was asked."""
@@ -171,19 +161,10 @@ class Answer:
             LogUnavailable: It is not on disk; the answer's end must not leave.
         """
         await self._close("completed", status=200)
-        weak = {
-            index: "".join(choice.text)
-            for index, choice in enumerate(self._choices)
-            if (choice.evidence or {}).get("status") != TRACEABLE
-        }
-        if weak and self._fingerprints is not None:
-            await asyncio.to_thread(
-                self._fingerprints.remember,
-                self.question.principal.tenant,
-                self.question.request_id,
-                weak,
-                epoch=self._secrets.audit_epoch,
-            )
+        if self._fingerprints is not None:
+            epoch = self._secrets.audit_epoch
+            keep = self._fingerprints.remember_untraceable
+            await asyncio.to_thread(keep, self.question, self._choices, epoch=epoch)
 
     async def abandon(self, ending: str, *, status: int) -> None:
         """Record that the answer did not complete.
@@ -232,7 +213,7 @@ class Answer:
             served=self._served,
         )
 
-    def _end(self, index: int, choice: _Choice) -> logbook.ChoiceEnd:
+    def _end(self, index: int, choice: Choice) -> logbook.ChoiceEnd:
         text = "".join(choice.text)
         salt = receipts.salt(self._secrets.receipt_key, index)
         return logbook.ChoiceEnd(
@@ -255,7 +236,7 @@ class Answer:
                 choice.attestation = error.attestation
             await queue.put(Failure(error))
 
-    async def _run(self, index: int, choice: _Choice, put: Callable[..., Any]) -> None:
+    async def _run(self, index: int, choice: Choice, put: Callable[..., Any]) -> None:
         """Take one choice's text as it comes, cut it at a stop string, end what generates it."""
         stops = StopWatcher(self.question.stops)
         untold: list[TokenLikelihood] = []
@@ -286,7 +267,17 @@ class Answer:
                     break
         await send(stops.finish())
         choice.finish_reason = "stop" if stops.stopped else reason
+        await self._label(index, choice, put)
         await put(Ended(index, choice.finish_reason))
+
+    async def _label(self, index: int, choice: Choice, put: Callable[..., Any]) -> None:
+        """Send what follows the text; it is no part of what the log commits to."""
+        if self._labeller is not None and self.question.labelling != Labelling():
+            text, now = "".join(choice.text), datetime.now(UTC)
+            choice.trailer = await asyncio.to_thread(
+                self._labeller.trailer, self.question, index, text, now=now
+            )
+            await put(Piece(index, choice.trailer))
 
     def _job(self, mark: ChoiceMark) -> Job:
         question = self.question

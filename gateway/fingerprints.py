@@ -12,6 +12,9 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from audit import store
+from gateway.choice import Choice
+from gateway.marking import TRACEABLE
+from gateway.question import Question
 from gateway.receipts import AUDIT_PURPOSE
 from watermark.fingerprint import fingerprint, matches
 
@@ -70,6 +73,17 @@ class Fingerprints:
         self._engine = engine
         self._keys = keys
         _metadata.create_all(engine)
+
+    def remember_untraceable(
+        self, question: Question, choices: Sequence[Choice], *, epoch: int
+    ) -> None:
+        """Keep what a complete answer's marks would not lead back to, as `remember` does."""
+        weak = {
+            index: "".join(choice.text)
+            for index, choice in enumerate(choices)
+            if (choice.evidence or {}).get("status") != TRACEABLE
+        }
+        self.remember(question.principal.tenant, question.request_id, weak, epoch=epoch)
 
     def remember(
         self, tenant: str, request_id: str, texts: Mapping[int, str], *, epoch: int

@@ -33,6 +33,7 @@ from gateway.fingerprints import Fingerprints
 from gateway.home import Home, existing
 from gateway.identity import Credentials
 from gateway.keybroker import running as key_broker
+from gateway.labelling import Labeller
 from gateway.limits import RequestLimits
 from gateway.marking import PURPOSE
 from gateway.metrics import Metrics
@@ -111,7 +112,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             routes=tiers,
             doorkeeper=Doorkeeper(credentials, recorder, _throttle(settings), _tokens(settings)),
             recorder=recorder,
-            answers=Answers(recorder, keys, fingerprints),
+            answers=Answers(recorder, keys, fingerprints, Labeller(keys, origin=settings.origin)),
             limits=RequestLimits(
                 subjects=policy.subjects,
                 budgets=budgets,

@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from gateway.catalogue import RemoteModel, ServedModel
 from gateway.identity import Principal
 from gateway.routes import Routing
 from sandbox.wire import Shaping
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """What follows the text. visible: language of the label, or None. manifest: a C2PA one."""
+
+    visible: Literal["en", "zh"] | None = None
+    manifest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,7 @@ class Question:
     seed: int | None
     source_ip: str | None
     shaping: Shaping = field(default_factory=Shaping)
+    labelling: Labelling = field(default_factory=Labelling)
     grammar: str = field(default="", repr=False)
     likely: int | None = None
     routing: Routing | None = None

@@ -9,7 +9,7 @@ from gateway.catalogue import Catalogue, RemoteModel, ServedModel
 from gateway.errors import RequestRefused
 from gateway.identity import Principal
 from gateway.policy import Ruling
-from gateway.question import Question
+from gateway.question import Labelling, Question
 from gateway.routes import Routes, Routing
 from gateway.settings import Settings
 
@@ -93,6 +93,8 @@ class Asking:
             seed=request.seed,
             source_ip=source_ip(asked.scope),
             shaping=request.shaping(),
+            # What follows a text under a grammar would break it.
+            labelling=Labelling() if grammar else request.labelling(),
             grammar=grammar,
             likely=likely,
             pseudonym=_pseudonym(asked.scope),

@@ -4,11 +4,12 @@ Unknown fields are tolerated, as clients send new ones before servers know them;
 that would change the answer and is not served is refused by name, never ignored.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from gateway.errors import RequestRefused
+from gateway.question import Labelling
 from sandbox.wire import Shaping
 
 MAX_CHOICES = 8
@@ -49,6 +50,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: Annotated[float, msgspec.Meta(ge=0.01, le=10)] | None = None
     min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     receipt: bool = False
+    label: Literal["en", "zh"] | None = None
+    content_credentials: bool = False
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -60,6 +63,10 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     def with_usage(self) -> bool:
         """Whether a stream ends with what the answer used."""
         return self.stream_options is not None and self.stream_options.include_usage
+
+    def labelling(self) -> Labelling:
+        """Return what is to follow the answer's text."""
+        return Labelling(self.label, self.content_credentials)
 
     def shaping(self) -> Shaping:
         """Return what bends the model's prediction before a token is drawn."""
