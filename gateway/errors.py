@@ -57,6 +57,10 @@ class PeriodUnclear(GatewayError):
     """A report's period cannot be read; the message says how one is written."""
 
 
+class TuningImpossible(GatewayError):
+    """Too little is recorded, or nothing better was found; the message says which."""
+
+
 class RequestRefused(GatewayError):
     """A request that is answered with an error of OpenAI's envelope.
 

@@ -6,7 +6,7 @@ names, and a file that leaves a class without any tier says so at start.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -23,6 +23,9 @@ from gateway.router import AUTO, TIERS, Candidate, Thresholds
 DataClass = Literal["public", "internal", "phi", "unclassified"]
 CLASSES: tuple[DataClass, ...] = ("public", "internal", "phi", "unclassified")
 
+# What `sealgate insight tune` writes, in the home.
+TUNED = "routing.toml"
+T = TypeVar("T")
 Tier = Literal["mobile", "edge", "cloud"]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
@@ -146,25 +149,32 @@ class Tiers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(name for name in CLASSES if name not in served)
 
 
-def load(path: Path | None) -> Tiers:
+def load(path: Path | None, *, tuned: Path | None = None) -> Tiers:
     """Read the file; without one, the home's models are all there is.
+
+    tuned: a file of `[routing]`'s members alone, which stand in for the first file's where it
+    exists; `sealgate insight tune` writes it.
 
     Raises:
         SettingsInvalid: It cannot be read, or says what cannot be; the message names the entry.
     """
-    if path is None:
-        return Tiers()
-    try:
-        tiers = msgspec.toml.decode(path.read_bytes(), type=Tiers)
-    except OSError as error:
-        raise SettingsInvalid(f"{path} cannot be read: {error.strerror}.") from None
-    except (msgspec.ValidationError, msgspec.DecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsInvalid(f"{path}: {error}. Correct it and try again.") from None
+    tiers = Tiers() if path is None else _decoded(path, Tiers)
+    if tuned is not None and tuned.exists():
+        tiers = msgspec.structs.replace(tiers, routing=_decoded(tuned, RoutingTable))
     try:
         _check(tiers)
     except SettingsInvalid as error:
         raise SettingsInvalid(f"{path}: {error}") from None
     return tiers
+
+
+def _decoded(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise SettingsInvalid(f"{path} cannot be read: {error.strerror}.") from None
+    except (msgspec.ValidationError, msgspec.DecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsInvalid(f"{path}: {error}. Correct it and try again.") from None
 
 
 def _check(tiers: Tiers) -> None:

@@ -15,7 +15,7 @@ from gateway.errors import SettingsInvalid
 from gateway.router import AUTO
 from gateway.routes import Routes, local_endpoint, remote_endpoint
 from gateway.settings import Settings
-from gateway.tiers import RemoteTable, load
+from gateway.tiers import TUNED, RemoteTable, load
 from privacy.broker import BrokerClient
 
 # Half of what makes a load stale.
@@ -32,7 +32,7 @@ async def routes(
     Raises:
         SettingsInvalid: The file, a certificate or a token cannot be used.
     """
-    tiers = load(settings.tiers_file)
+    tiers = load(settings.tiers_file, tuned=settings.home / TUNED)
     async with AsyncExitStack() as stack:
         remotes = {table.name: await _remote(table, keys, stack) for table in tiers.remote}
         taken = [m.model_id for m in remotes.values() if m.model_id in models or m.model_id == AUTO]

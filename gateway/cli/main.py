@@ -12,6 +12,7 @@ from gateway.cli import (
     demo,
     doctor,
     init,
+    insight,
     keys,
     models,
     policy,
@@ -44,6 +45,7 @@ app.add_typer(receipt.app, name="receipt")
 app.add_typer(audit.app, name="audit")
 app.add_typer(report.app, name="report")
 app.add_typer(route.app, name="route")
+app.add_typer(insight.app, name="insight")
 app.add_typer(train.app, name="train")
 app.add_typer(budget.app, name="budget")
 

@@ -11,7 +11,7 @@ from gateway.grading import grade
 from gateway.home import existing
 from gateway.router import AUTO, TIERS, Candidate, Wanted, explained, floor
 from gateway.settings import Settings, load
-from gateway.tiers import CLASSES, Tiers
+from gateway.tiers import CLASSES, TUNED, Tiers
 from gateway.tiers import load as load_tiers
 
 app = typer.Typer(help="Routing between tiers: explain.", no_args_is_help=True)
@@ -37,7 +37,7 @@ def explain(
     if data_class not in CLASSES:
         raise typer.BadParameter(f"{data_class!r} is none of: {', '.join(CLASSES)}.")
     settings = load(home=home)
-    tiers = load_tiers(settings.tiers_file)
+    tiers = load_tiers(settings.tiers_file, tuned=settings.home / TUNED)
     graded = grade(
         [{"role": "user", "content": text}], max_tokens=max_tokens, weights=tiers.weights
     )

@@ -77,10 +77,10 @@ def routed(gateway, idle_home, tmp_path_factory):
 
 
 def chat(gateway, model, text="Say hello.", data_class="public", **options):
-    client = gateway.client(default_headers={"x-sealgate-data-class": data_class})
-    raw = client.chat.completions.with_raw_response.create(
-        model=model, messages=[{"role": "user", "content": text}], max_tokens=8, **options
-    )
+    with gateway.client(default_headers={"x-sealgate-data-class": data_class}) as client:
+        raw = client.chat.completions.with_raw_response.create(
+            model=model, messages=[{"role": "user", "content": text}], max_tokens=8, **options
+        )
     return raw.headers["x-request-id"], raw.parse()
 
 
@@ -114,11 +114,11 @@ def test_a_second_gateway_answers_as_a_tier(routed, gateway):
 
 
 def test_auto_streams_from_a_local_model_with_its_mark(routed):
-    client = routed.client(default_headers={"x-sealgate-data-class": "phi"})
-    stream = client.chat.completions.with_raw_response.create(
-        model="auto", messages=[{"role": "user", "content": "Hi"}], max_tokens=30, stream=True
-    )
-    chunks = list(stream.parse())
+    with routed.client(default_headers={"x-sealgate-data-class": "phi"}) as client:
+        stream = client.chat.completions.with_raw_response.create(
+            model="auto", messages=[{"role": "user", "content": "Hi"}], max_tokens=30, stream=True
+        )
+        chunks = list(stream.parse())
     assert {chunk.model for chunk in chunks} == {MODEL}
     ended = outcome(routed, stream.headers["x-request-id"])
     assert (ended["tier"], ended["route"]["endpoint"]) == ("mobile", f"local/{MODEL}")
@@ -150,7 +150,8 @@ def test_a_tier_that_lies_has_a_clear_end_and_an_entry(routed):
 
 
 def test_models_lists_what_can_be_named(routed):
-    names = {model.id for model in routed.client().models.list()}
+    with routed.client() as client:
+        names = {model.id for model in client.models.list()}
     assert {MODEL, "far", "large", "auto", "mobile", "edge", "cloud"} <= names
 
 

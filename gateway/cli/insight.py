@@ -1,0 +1,115 @@
+"""`sealgate insight`: what the traffic was like, and routing tuned to it."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, write_file
+from gateway.cli.session import Session, opened
+from gateway.errors import TuningImpossible
+from gateway.insight import clusters, history
+from gateway.insight import report as drawing
+from gateway.tiers import TUNED, Tiers, load
+
+MISSING = "Install what it needs: pip install 'sealgate[insight]'."
+app = typer.Typer(help="Insight: report, tune.", no_args_is_help=True)
+
+
+@app.command()
+def report(
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file to write; a PNG of the map beside it.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Map the recorded requests by size, grade and time, and say where they wait."""
+    with opened(home) as session:
+        past = history.read(session.engine)
+        place = out or session.home.path / "reports" / "insight.html"
+        session.record_access("insight.report", {"requests": len(past)})
+    try:
+        found = clusters.clustered(past)
+        png = drawing.picture(found)
+    except ImportError:
+        raise TuningImpossible(MISSING) from None
+    except ValueError as error:
+        raise TuningImpossible(str(error)) from None
+    hours = history.hours(past)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_file(place, drawing.page(found, hours, png).encode())
+    write_file(place.with_suffix(".png"), png)
+    if as_json:
+        kinds = [asdict(cluster) for cluster in found.clusters]
+        print_json({"path": str(place), "clusters": kinds, "hours": [asdict(h) for h in hours]})
+        return
+    print_lines(f"{len(past)} requests: {place}", *drawing.bottlenecks(found.clusters, hours))
+
+
+@app.command()
+def tune(
+    *,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Write it down, for the next start of the gateway.")
+    ] = False,
+    roll_back: Annotated[
+        bool, typer.Option("--roll-back", help="Bring back what the last tuning replaced.")
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Propose thresholds for the recorded load by replaying it. Exit code 2 if none is better."""
+    try:
+        from gateway.insight import tuning  # noqa: PLC0415 - simpy is an extra
+    except ImportError:
+        raise TuningImpossible(MISSING) from None
+    with opened(home) as session:
+        if roll_back:
+            restored = tuning.roll_back(session.home.path)
+            session.record("routing.rolled_back", {"routing": _told(restored)})
+            print_lines("The routing before the last tuning is back, from the next start on.")
+            return
+        tiers = _tiers(session)
+        proposal = tuning.propose(
+            tiers.routing,
+            list(history.arrivals(history.read(session.engine))),
+            tuning.fleet(
+                tiers,
+                local=len(session.home.model_ids()),
+                slots=session.settings.concurrency,
+            ),
+        )
+        if not proposal.better:
+            raise TuningImpossible("No nearby thresholds serve the recorded load better.")
+        if apply:
+            detail = {
+                "from": _told(tiers.routing),
+                "to": _told(proposal.routing),
+                "before_cost_ms": round(proposal.before_cost_s * 1000),
+                "after_cost_ms": round(proposal.after_cost_s * 1000),
+            }
+            session.record("routing.tuned", detail)
+            tuning.apply(session.home.path, proposal, current=tiers.routing)
+    if as_json:
+        told = {"routing": msgspec.structs.asdict(proposal.routing), "applied": apply}
+        print_json({**told, "before_s": proposal.before_cost_s, "after_s": proposal.after_cost_s})
+        return
+    before, after = proposal.before_cost_s, proposal.after_cost_s
+    print_lines(
+        f"Replayed, it costs {after:.2f} s instead of {before:.2f}.",
+        *(f"{name} = {value}" for name, value in _told(proposal.routing).items()),
+        "Applied, from the next start on." if apply else "Add --apply to use it.",
+    )
+
+
+def _tiers(session: Session) -> Tiers:
+    return load(session.settings.tiers_file, tuned=session.home.path / TUNED)
+
+
+def _told(routing: msgspec.Struct) -> dict[str, str]:
+    """Return thresholds as an entry may hold them: text, since canonical JSON has no floats."""
+    return {name: str(value) for name, value in msgspec.structs.asdict(routing).items()}
