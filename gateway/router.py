@@ -2,8 +2,8 @@
 
 The order of the steps is the point of the design:
 
-1. A hard filter, failing closed: data class, tenant, pin, capability. Nothing after it, no retry,
-   no hedge and no fall-back, ever looks beyond what it let through.
+1. A hard filter, failing closed: pin, data class, tenant, policy, capability. Nothing after it, no
+   retry, no hedge and no fall-back, ever looks beyond what it let through.
 2. A floor of quality by the request's grade.
 3. In each tier, of two endpoints drawn at random the one that should begin to answer sooner (power
    of two choices, as in Prequal: latency and requests in flight, not processor load); and of these
@@ -20,6 +20,8 @@ from gateway.errors import RequestRefused
 # The quality of a tier, worst first; also what a request may name instead of a model.
 TIERS = ("mobile", "edge", "cloud")
 AUTO = "auto"
+# The trust boundary of this machine's own sandboxes, and what a policy calls them.
+LOCAL = "local"
 STALE_S = 2.0
 # First-token times assumed before any was seen, in seconds, by tier.
 PRIOR_TTFT_S = {"mobile": 0.1, "edge": 0.2, "cloud": 0.3}
@@ -28,7 +30,11 @@ PRIOR_ITL_S = {"mobile": 0.02, "edge": 0.022, "cloud": 0.03}
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a request asks of the tiers. pin: a model, a tier, or `auto`. score: of `grading`."""
+    """What a request asks of the tiers. pin: a model, a tier, or `auto`. score: of `grading`.
+
+    tiers: where the policy lets it go, None for anywhere; `local` is this machine's sandboxes.
+    marked: whether the policy wants our mark on the answer.
+    """
 
     tenant: str
     data_class: str
@@ -36,6 +42,8 @@ class Wanted:
     score: int
     prompt_tokens: int
     max_tokens: int
+    tiers: frozenset[str] | None = None
+    marked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,11 @@ class Candidate:
     load: Load = field(default_factory=Load)
     open: bool = False
     draining: bool = False
+
+    @property
+    def here(self) -> bool:
+        """Whether it is this machine's own, whose answers carry our mark."""
+        return self.boundary == LOCAL
 
     @property
     def quality(self) -> int:
@@ -168,17 +181,22 @@ def choose(
 
 def barred(wanted: Wanted, candidate: Candidate) -> str:
     """Return why a request may never reach an endpoint; empty if it may."""
-    if wanted.pin not in {AUTO, candidate.tier, candidate.model}:
-        return "pin"
-    if wanted.data_class not in candidate.classes:
-        return "class"
-    if candidate.tenants is not None and wanted.tenant not in candidate.tenants:
-        return "tenant"
-    if wanted.prompt_tokens + wanted.max_tokens > candidate.context_length:
-        return "context"
-    if wanted.max_tokens > candidate.output_limit:
-        return "output"
-    return ""
+    walls = (
+        ("pin", wanted.pin not in {AUTO, candidate.tier, candidate.model}),
+        ("class", wanted.data_class not in candidate.classes),
+        ("tenant", candidate.tenants is not None and wanted.tenant not in candidate.tenants),
+        ("policy", not _permitted(wanted, candidate)),
+        ("context", wanted.prompt_tokens + wanted.max_tokens > candidate.context_length),
+        ("output", wanted.max_tokens > candidate.output_limit),
+    )
+    return next((word for word, stands in walls if stands), "")
+
+
+def _permitted(wanted: Wanted, candidate: Candidate) -> bool:
+    """Whether the policy lets a request go there: not only first, but after any failure too."""
+    if wanted.marked and not candidate.here:
+        return False
+    return wanted.tiers is None or (LOCAL if candidate.here else candidate.tier) in wanted.tiers
 
 
 def floor(wanted: Wanted, thresholds: Thresholds) -> int:
@@ -209,7 +227,7 @@ def explained(
     """Say what the hard filter and the floor make of each endpoint when all are idle."""
     reach = max((c.quality for c in candidates if not barred(wanted, c)), default=0)
     least = min(floor(wanted, thresholds), reach)
-    idle = [replace(c, load=Load(), open=False) for c in candidates]
+    idle = [replace(c, load=Load(age_s=0.0), open=False) for c in candidates]
     words = {c.name: barred(wanted, c) or _unable(c, least, frozenset()) for c in idle}
     estimates = {c.name: estimate_s(c, thresholds) for c in idle if not words[c.name]}
     return tuple(_verdict(c, words[c.name], "", estimates) for c in idle)
@@ -252,6 +270,14 @@ def _refusal(wanted: Wanted, words: dict[str, str]) -> RequestRefused:
             "max_tokens.",
             param="messages",
             code="context_length_exceeded",
+        )
+    if "policy" in reasons:
+        return RequestRefused(
+            "The policy keeps this request from every tier that might answer it. Ask your "
+            "administrator which may.",
+            status=403,
+            kind="permission_error",
+            code="policy_denied",
         )
     if reasons == {"pin"}:
         return RequestRefused(

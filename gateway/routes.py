@@ -68,8 +68,12 @@ class Routes:
         name: str,
         turns: Sequence[Mapping[str, str]],
         max_tokens: int,
+        tiers: frozenset[str] | None = None,
+        marked: bool = False,
     ) -> Routing | None:
         """Decide where a request goes; None for a local model that it names itself.
+
+        tiers, marked: as in `Wanted`.
 
         Raises:
             RequestRefused: Nowhere, and why.
@@ -81,7 +85,16 @@ class Routes:
         graded = grade(turns, max_tokens=max_tokens, weights=self.tiers.weights)
         characters = sum(len(turn["content"]) for turn in turns)
         prompt_tokens = characters // CHARACTERS_A_TOKEN + TURN_TOKENS * len(turns)
-        wanted = Wanted(tenant, data_class, name, graded.score, prompt_tokens, max_tokens)
+        wanted = Wanted(
+            tenant,
+            data_class,
+            name,
+            graded.score,
+            prompt_tokens,
+            max_tokens,
+            tiers,
+            marked,
+        )
         decision = self.balancer.decide(wanted)
         return Routing(wanted, decision, self.balancer, self.models, graded, turns)
 

@@ -50,9 +50,12 @@ class Asking:
         """
         if self.routes is None:
             return None
+        ruling = _ruling(scope)
         return self.routes.route(
             tenant=principal.tenant,
-            data_class=_ruling(scope).data_class,
+            data_class=ruling.data_class,
+            tiers=frozenset(ruling.rule.tiers),
+            marked=ruling.rule.marking == "required",
             name=name,
             turns=turns,
             max_tokens=token_limit or self.settings.default_max_tokens,

@@ -69,6 +69,20 @@ def test_where_nothing_is_left_the_refusal_names_the_reason(candidates, changes,
     assert (refused.value.code, refused.value.status) == (code, status)
 
 
+def test_the_policy_decides_where_any_attempt_may_go():
+    here = place("here", "mobile", boundary="local")
+    fleet = [here, place("edge"), place("cloud", "cloud")]
+    only = {"tiers": frozenset({"local", "cloud"})}
+    decision = decide(wanted(**only), fleet)
+    assert words(decision)["edge"] == "policy"
+    assert {decision.endpoint, *decision.spares} == {"here", "cloud"}
+    marked = decide(wanted(marked=True, score=90), fleet)
+    assert (marked.endpoint, marked.spares, marked.lowered) == ("here", (), True)
+    with pytest.raises(RequestRefused) as refused:
+        decide(wanted(pin="edge", **only), fleet)
+    assert refused.value.code == "policy_denied"
+
+
 @pytest.mark.parametrize(("score", "floor"), [(0, "mobile"), (25, "edge"), (60, "cloud")])
 def test_the_grade_sets_the_floor(score, floor):
     candidates = [place(tier, tier) for tier in TIERS]
