@@ -1,6 +1,7 @@
 """One job's conversation with its worker, from the gateway's side, and what its end means."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 from collections.abc import AsyncGenerator, Mapping
@@ -71,6 +72,12 @@ async def welcome(worker: Worker) -> None:
                 raise WorkerDied(f"A worker {told(kind, payload)}.")
     if worker.listener < 0:
         raise WorkerDied("A worker came without the notices of its filter.")
+
+
+def rehearse(worker: Worker) -> None:
+    """Have a worker that nobody waits for make its memory its own; one that died says so itself."""
+    with contextlib.suppress(OSError):
+        worker.connection.send(wire.frame(wire.REHEARSE))
 
 
 async def _readable(connection: socket.socket) -> None:

@@ -71,6 +71,7 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures = 0
         self._trouble = ""
+        self._waiting = 0
         self._launching = False
         self._stopped = False
 
@@ -179,12 +180,15 @@ class Pool:
         Raises:
             ZygoteFailed: None became ready in time, or the pool was stopped.
         """
+        self._waiting += 1
         try:
             async with asyncio.timeout(limit_s), self._arrivals:
                 await self._arrivals.wait_for(lambda: bool(self._idle) or self._stopped)
         except TimeoutError:
             because = f": {self._trouble}" if self._trouble else ""
             raise ZygoteFailed(f"No worker became ready within {limit_s:g} s{because}.") from None
+        finally:
+            self._waiting -= 1
         if self._stopped:
             raise ZygoteFailed("The pool was stopped.")
 
@@ -232,6 +236,8 @@ class Pool:
             self._idle.append(worker)
             # All of them: one that is being cancelled may not pass the word on.
             self._arrivals.notify_all()
+        if not self._waiting:
+            conversation.rehearse(worker)
         worker.exited.add_done_callback(lambda _: self._lost(worker))
 
     def _lost(self, worker: Worker) -> None:

@@ -21,6 +21,7 @@ MOST_LIKELY = 20
 
 NOTICES, READY, JOB, TOKENS, END, FAILED = b"N", b"R", b"J", b"T", b"E", b"F"
 LIKELY = b"P"
+REHEARSE = b"H"
 LOADED, SPAWN, WORKER, EXITED = b"L", b"S", b"W", b"X"
 
 _T = TypeVar("_T")

@@ -8,8 +8,11 @@ from sandbox.errors import FrameInvalid, SandboxError
 from sandbox.generate import Engine, generate
 from sandbox.grammar import Grammars
 from sandbox.lockdown import SOCKET, Walls
+from sandbox.rehearsal import rehearse
 
 DONE, FAILED = 0, 70
+# Enough to run the engine's every path for short jobs, and to be over soon if one comes.
+REHEARSAL_TOKENS = 2
 
 
 def serve_once(
@@ -29,6 +32,9 @@ def serve_once(
 
 def _answer(engine: Engine, grammars: Grammars | None) -> None:
     kind, payload = _read()
+    if kind == wire.REHEARSE:
+        rehearse(engine, prompt_tokens=REHEARSAL_TOKENS, max_tokens=REHEARSAL_TOKENS)
+        kind, payload = _read()
     if kind != wire.JOB:
         raise FrameInvalid("A worker takes a job and nothing else.")
 

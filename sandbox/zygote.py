@@ -30,11 +30,12 @@ from sandbox import (
 from sandbox.confinement import forbid_dumps
 from sandbox.descriptors import keep_only
 from sandbox.errors import SandboxError
-from sandbox.generate import Engine, generate
+from sandbox.generate import Engine
 from sandbox.grammar import Grammars
 from sandbox.limits import Limits
 from sandbox.lockdown import Walls
 from sandbox.namespaces import Child
+from sandbox.rehearsal import rehearse
 from sandbox.vocabulary import Vocabulary
 from sandbox.worker import serve_once
 
@@ -79,34 +80,8 @@ def _loaded(
 
 
 def _warm(engine: Engine, grammars: Grammars | None) -> None:
-    """Run once everything that a request will run.
-
-    What a library would open or allocate on first use it must open now: a worker cannot.
-    """
-    job = wire.Job(
-        prompt=[1] * WARM_UP_TOKENS,
-        max_tokens=WARM_UP_TOKENS,
-        temperature=1.0,
-        top_k=50,
-        top_p=0.9,
-        eos=[],
-        mark_key=bytes(32),
-        trace_id=0,
-        seed=bytes(32),
-        likely=wire.MOST_LIKELY,
-        shaping=wire.Shaping(
-            min_p=0.01,
-            repetition_penalty=1.1,
-            frequency_penalty=0.1,
-            presence_penalty=0.1,
-            logit_bias={0: 1.0},
-        ),
-    )
-    decoded = wire.decode_job(wire.encode(job))
-    told: list[wire.Likelihood] = []
-    end = generate(engine, decoded, emit=lambda _: None, tell=told.append)
-    wire.frame(wire.LIKELY, wire.encode(told[0]))
-    wire.frame(wire.END, wire.encode(end))
+    """Run once everything that a request will run, and share what that left."""
+    rehearse(engine, prompt_tokens=WARM_UP_TOKENS, max_tokens=WARM_UP_TOKENS)
     if grammars is not None:
         grammars.warm()
     gc.collect()
