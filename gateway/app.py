@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from audit.errors import LogUnavailable
 from gateway.answer import Answers
-from gateway.api import audit, health, models, provenance, receipts
+from gateway.api import audit, health, models, openapi, provenance, receipts
 from gateway.api.asgi import REQUEST_ID, App, ClientGone, RequestIds
 from gateway.api.asking import Asking
 from gateway.api.chat import ChatDialect
@@ -87,7 +87,7 @@ def create_app(gateway: Gateway) -> App:
             body_limit_bytes=gateway.settings.body_limit_bytes,
         )
         app.router.routes.append(Route(path, route, methods=["POST"]))
-    for part in (models, provenance, receipts, audit, health):
+    for part in (models, openapi, provenance, receipts, audit, health):
         app.include_router(part.router)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientGone, _gone)
