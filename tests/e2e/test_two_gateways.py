@@ -1,0 +1,163 @@
+"""Two gateways over one PostgreSQL behind a real load balancer: one leaves, one is killed."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from audit.store import open_log
+from tests.e2e.deployment import MODEL, add_keys, eventually, make_home, sealgate, serve
+from tests.postgres_server import serving
+
+HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not os.path.exists(HAPROXY), reason="haproxy is not installed"),  # noqa: PTH110
+]
+CONFIG = """
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 120s
+    timeout server 120s
+    # A server that is gone before it took the request costs the client nothing.
+    option redispatch
+    retries 3
+    retry-on conn-failure empty-response
+frontend in
+    bind 127.0.0.1:{port}
+    default_backend gateways
+backend gateways
+    balance roundrobin
+    option httpchk GET /readyz
+    default-server inter 200ms fall 1 rise 1 check observe layer4 on-error mark-down error-limit 1
+{servers}
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def balanced(directory, ports):
+    """Run haproxy before the gateways' ports."""
+    port = free_port()
+    servers = "\n".join(f"    server g{n} 127.0.0.1:{p}" for n, p in enumerate(ports))
+    file = directory / "haproxy.cfg"
+    file.write_text(CONFIG.format(port=port, servers=servers))
+    process = subprocess.Popen([HAPROXY, "-db", "-f", str(file)], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)  # fmt: skip
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def ask(url, key):
+    """Ask once, without any retry of the client's, and return the status."""
+    body = {"model": MODEL, "max_tokens": 4, "messages": [{"role": "user", "content": "Hi"}]}
+    request = urllib.request.Request(  # noqa: S310 - our own
+        f"{url}/v1/chat/completions",
+        json.dumps(body).encode(),
+        {"authorization": f"Bearer {key}", "content-type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=100) as response:  # noqa: S310 - our own
+            response.read()
+            return response.status
+    except urllib.error.HTTPError as error:
+        error.read()
+        error.close()
+        return error.code
+    except OSError:
+        return 0
+
+
+class Traffic:
+    """Clients that ask one question after another until they are told to stop."""
+
+    def __init__(self, url, key, clients=2):
+        self.statuses = []
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._ask, args=(url, key)) for _ in range(clients)
+        ]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, url, key):
+        while not self._stop.is_set():
+            self.statuses.append(ask(url, key))
+            time.sleep(0.05)
+
+    def more(self, count):
+        """Wait for so many further answers."""
+        wanted = len(self.statuses) + count
+        assert eventually(lambda: len(self.statuses) >= wanted, limit_s=120)
+
+
+def test_one_leaves_and_one_is_killed_and_the_log_stays_whole(
+    reference_gguf, tmp_path, monkeypatch
+):
+    pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
+    with serving() as database, ExitStack() as stack:
+        made = make_home(tmp_path, reference_gguf)
+        homes = [tmp_path / "first", tmp_path / "second"]
+        for each in homes:
+            # The two share keys and models, and no file.
+            shutil.copytree(made, each, ignore=shutil.ignore_patterns("sealgate.db*"))
+        open_log(database).dispose()
+        monkeypatch.setenv("SEALGATE_DATABASE_URL", database)
+        key = add_keys(homes[0])["client"]
+        settings = {"acknowledgement_s": 10, "workers": 1, "concurrency": 2}
+        gateways = [serve(each, **settings) for each in homes]
+        running = [stack.enter_context(gateway) for gateway in gateways]
+        ports = [int(url.rpartition(":")[2]) for _, url in running]
+        url = stack.enter_context(balanced(tmp_path, ports))
+        assert eventually(lambda: ask(url, key) == 200, limit_s=30)
+
+        # A rolling restart: one leaves in order, and no request fails.
+        with Traffic(url, key) as traffic:
+            traffic.more(6)
+            running[1][0].send_signal(signal.SIGTERM)
+            assert running[1][0].wait(timeout=60) == 0
+            traffic.more(6)
+        assert set(traffic.statuses) == {200}
+
+        # One comes back and the other is killed: at most what it was answering is lost.
+        again = stack.enter_context(serve(homes[1], **settings))
+        ports = [ports[0], int(again[1].rpartition(":")[2])]
+        url = stack.enter_context(balanced(tmp_path, ports))
+        assert eventually(lambda: ask(url, key) == 200, limit_s=30)
+        with Traffic(url, key) as traffic:
+            traffic.more(6)
+            running[0][0].kill()
+            running[0][0].wait(timeout=30)
+            traffic.more(6)
+        lost = [status for status in traffic.statuses if status != 200]
+        assert len(lost) <= 2
+        assert traffic.statuses[-1] == 200
+
+        told = json.loads(sealgate("audit", "verify", "--json", home=homes[0]).stdout)
+        assert told["size"] > 2 * len(traffic.statuses)
