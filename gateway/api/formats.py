@@ -14,6 +14,11 @@ from gateway.errors import RequestRefused
 
 # White space between JSON's tokens is what a small model loses itself in.
 _RIGID = {"x-guidance": {"whitespace_flexible": False}}
+# What already says, or may say elsewhere, which further properties there can be.
+_OPEN = frozenset(
+    {"additionalProperties", "patternProperties", "unevaluatedProperties"}
+    | {"allOf", "anyOf", "oneOf", "$ref", "if"}
+)
 # Anything that is not the beginning of a call.
 _FREE = r"/[^{](?s:.)*/"
 _INTRODUCTION = (
@@ -152,7 +157,7 @@ def _call(function: Function) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "name": {"const": function.name},
-            "arguments": function.parameters or {"type": "object"},
+            "arguments": _closed(function.parameters or {"type": "object"}),
         },
         "required": ["name", "arguments"],
         "additionalProperties": False,
@@ -160,4 +165,13 @@ def _call(function: Function) -> dict[str, Any]:
 
 
 def _of_schema(schema: Mapping[str, Any]) -> str:
-    return json.dumps({"grammars": [{"json_schema": dict(schema) | _RIGID}]})
+    return json.dumps({"grammars": [{"json_schema": _closed(schema) | _RIGID}]})
+
+
+def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema that lets an answer hold only what it names, where it leaves that open.
+
+    Whatever follows it follows the given one too; a small model fills what is open without end.
+    """
+    named, composed = "properties" in schema, _OPEN.intersection(schema)
+    return dict(schema) | ({"additionalProperties": False} if named and not composed else {})
