@@ -71,11 +71,25 @@ def committed_guesses(plan: Plan, *, canaries: int, delta: float) -> int:
         return canaries
     gained = dict.fromkeys(options, 0.0)
     for _ in range(_TRIALS):
-        members, values = _simulated(plan, canaries, rng)
+        members, values = _simulated(plan, canaries, rng, noise=plan.noise_multiplier)
         for guesses in options:
             correct = _correct(members, values, guesses)
             gained[guesses] += lower_bound(canaries, guesses, correct, delta)
     return max(options, key=lambda guesses: gained[guesses])
+
+
+def unhidden(plan: Plan, *, canaries: int, guesses: int, delta: float) -> float:
+    """Return what an audit of the plan shows with the noise off, by simulation.
+
+    It is below the cap where members may never have joined: nobody can find those.
+    """
+    rng = np.random.default_rng(20230516)
+    found = []
+    for _ in range(_TRIALS):
+        members, values = _simulated(plan, canaries, rng, noise=0.0)
+        correct = _correct(members, values, guesses)
+        found.append(lower_bound(canaries, guesses, correct, delta))
+    return float(np.median(found))
 
 
 def lower_bound(canaries: int, guesses: int, correct: int, delta: float) -> float:
@@ -107,13 +121,13 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
 
 
 def _simulated(
-    plan: Plan, canaries: int, rng: np.random.Generator
+    plan: Plan, canaries: int, rng: np.random.Generator, *, noise: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     members = rng.integers(2, size=canaries).astype(np.bool_)
     values = np.zeros(canaries)
     for _ in range(plan.steps):
         joined = members & (rng.random(canaries) < plan.sampling_rate)
-        values += log_ratio(joined + plan.noise_multiplier * rng.standard_normal(canaries), plan)
+        values += log_ratio(joined + noise * rng.standard_normal(canaries), plan)
     return members, values
 
 

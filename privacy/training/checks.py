@@ -85,8 +85,8 @@ def checked(watched: Watched, plan: Plan) -> Checks:
             ),
         }
     )
-    for problem in problems:
-        raise MechanismBroken(f"The mechanism is not the planned one: {problem}. Do not use it.")
+    if said := "; ".join(problems):
+        raise MechanismBroken(f"The mechanism is not the planned one: {said}. Do not use it.")
     return Checks(math.sqrt(variance), float(repetition), float(mean), float(totals))
 
 

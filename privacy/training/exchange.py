@@ -101,7 +101,7 @@ class Ranks:
         if self.rank == 0:
             content.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
         dist.broadcast(content, src=0)
-        return content.cpu().numpy().tobytes()
+        return bytes(content.cpu().numpy())
 
     def align(self, model: nn.Module) -> None:
         """Broadcast rank 0's parameters and buffers."""

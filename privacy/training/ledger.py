@@ -7,13 +7,13 @@ nothing. The rules are in docs/formats/ledger-v1.md; the arithmetic is filtering
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from privacy.training import entries, replay, tables
+from privacy.training import belonging, entries, replay, tables
 from privacy.training.entries import Head, Signer
 from privacy.training.errors import (
     AccountUnknown,
@@ -29,8 +29,6 @@ from privacy.training.filtering import Admission, Budget, admit
 from privacy.training.fingerprints import Membership
 from privacy.training.mechanism import Plan, rdp_per_step
 from privacy.training.replay import Account, Run, Stored
-
-_LOOKUP_SLICE = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,10 @@ class Ledger:
         with tables.writing(self._engine) as connection:
             replay.verified(connection, signer=self._signer)
             # 3. Every record belongs to one account; new ones get an account of this name.
-            accounts = self._accounts(connection, members, name=name, budget=budget)
+            ids, opened = belonging.accounts(connection, members, name=name, budget=budget)
+            for entry in opened:
+                self._write(connection, entry)
+            accounts = [Stored(connection).account(account_id) for account_id in ids]
             # 4. Every account must admit the whole plan, or nothing of this happened.
             admitted = {a.id: _admitted(a, plan, epsilon=epsilon, delta=delta) for a in accounts}
             # 5. Charge and open.
@@ -201,38 +202,6 @@ class Ledger:
         with tables.told(), self._engine.begin() as connection:
             return replay.runs(connection)
 
-    def _accounts(
-        self, connection: sa.Connection, members: Membership, *, name: str, budget: Budget
-    ) -> list[Account]:
-        """Return the accounts of all records, having opened one for those that had none."""
-        known = _known(connection, members.fingerprints)
-        ids = sorted(set(known.values()))
-        new = [item for item in members.fingerprints if item not in known]
-        if new:
-            ids.append(self._open_account(connection, new, name=name, budget=budget))
-        return [Stored(connection).account(account_id) for account_id in ids]
-
-    def _open_account(
-        self, connection: sa.Connection, new: Sequence[bytes], *, name: str, budget: Budget
-    ) -> str:
-        taken = {account.name for account in replay.accounts(connection)}
-        token = secrets.token_hex(8)
-        connection.execute(
-            tables.record.insert(),
-            [{"fingerprint": item, "account": f"acct_{token}"} for item in new],
-        )
-        entry = {
-            "kind": "account",
-            "account": f"acct_{token}",
-            "name": name if name not in taken else f"{name}-{token[:6]}",
-            "epsilon": budget.epsilon,
-            "delta": budget.delta,
-            "records": len(new),
-            "root": replay.records_root(new),
-        }
-        self._write(connection, entry)
-        return f"acct_{token}"
-
     def _settle(self, connection: sa.Connection, run: Run) -> Head:
         accounts = [Stored(connection).account(account_id) for account_id in run.accounts]
         refunds = [
@@ -271,16 +240,6 @@ def _admitted(account: Account, plan: Plan, *, epsilon: float, delta: float) -> 
             f"δ {account.budget.delta:g} is left. Plan a smaller run, or use other records."
         )
     return found
-
-
-def _known(connection: sa.Connection, fingerprints: Sequence[bytes]) -> dict[bytes, str]:
-    """Return the account of each fingerprint that has one."""
-    known: dict[bytes, str] = {}
-    for start in range(0, len(fingerprints), _LOOKUP_SLICE):
-        wanted = list(fingerprints[start : start + _LOOKUP_SLICE])
-        query = sa.select(tables.record).where(tables.record.c.fingerprint.in_(wanted))
-        known |= {bytes(row.fingerprint): row.account for row in connection.execute(query)}
-    return known
 
 
 def _unleased(run: Run, account: Account) -> float:

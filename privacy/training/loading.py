@@ -56,8 +56,15 @@ def require_loader(loader: DataLoader[Any]) -> tuple[int, int]:
             f"The loader chooses records by {type(loader.sampler).__name__}; the accountant "
             "assumes Poisson sampling. Give a DataLoader with a batch size and no sampler."
         )
-    records = len(loader.dataset)  # type: ignore[arg-type]
+    records = size_of(loader)
     return records, min(loader.batch_size, records)
+
+
+def size_of(loader: DataLoader[Any]) -> int:
+    """Return how many records a loader's dataset has."""
+    # Datasets with indices have a length, which torch's type does not say.
+    dataset: Any = loader.dataset
+    return len(dataset)
 
 
 class PoissonLoader:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 # Tokens with this label take no part in the loss.
@@ -49,8 +48,8 @@ def adapted(model: nn.Module, adapter: Adapter) -> nn.Module:
     return wrapped.train()
 
 
-class Texts(Dataset[dict[str, torch.Tensor]]):
-    """Texts as token ids of one length, padded where they are shorter."""
+class Texts:
+    """A dataset of texts as token ids of one length, padded where they are shorter."""
 
     def __init__(self, texts: Sequence[str], tokenizer: Any, *, length: int) -> None:
         self._ids = [tokenizer(text).input_ids[:length] for text in texts]

@@ -55,7 +55,7 @@ class PowerSgd(Ranks):
 
     def _smaller(self, matrix: torch.Tensor) -> bool:
         rows, columns = matrix.shape
-        return self._factors * (rows + columns) < rows * columns
+        return bool(self._factors * (rows + columns) < rows * columns)
 
     def _start(self, matrix: torch.Tensor) -> torch.Tensor:
         # The same on all ranks; it only begins a power iteration and hides nothing.

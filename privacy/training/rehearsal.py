@@ -37,7 +37,7 @@ CANARIES = 2200
 # So long that every canary's gradient is clipped, and so small a learning rate that it stays so.
 _INPUT = 64.0
 _RATE = 1e-5
-# What the control must reach of its cap; a canary that never joined costs it a little.
+# What the control must reach of what simulation says it can; chance moves both a little.
 _SEEING = 0.5
 
 
@@ -84,10 +84,11 @@ def rehearsed(plan: Plan, *, delta: float, canaries: int = CANARIES) -> Rehearsa
         return auditing.judge(scores, guesses=guesses, delta=delta, access=access)
 
     control = judged(unhidden.white_box, "white-box, noise off")
-    if control.epsilon < _SEEING * control.cap:
+    expected = auditing.unhidden(plan, canaries=canaries, guesses=guesses, delta=delta)
+    if control.epsilon < _SEEING * expected:
         raise AuditBlind(
-            f"With the noise off the audit shows ε {control.epsilon:.2f} of {control.cap:.2f}. "
-            "Use more canaries, or a plan with more steps."
+            f"With the noise off the audit shows ε {control.epsilon:.2f}, where ε {expected:.2f} "
+            "is there to be seen. Its silence proves nothing: do not rely on this code."
         )
     findings = judged(seen.white_box, "white-box"), judged(seen.black_box, "black-box")
     return Rehearsal(findings, control, checks)

@@ -38,9 +38,10 @@ def run(config: Config, vault: Vault, *, resume: str | None = None) -> Finished:
     """
     recipe = prepare(config)
     with begun(config, recipe, vault, resume=resume) as private_run, _shown(config) as showing:
+        # Before the first step: a mechanism that fails its rehearsal is not used.
+        audit = _audit(config, private_run)
         while private_run.steps_left:
             train_once(recipe, private_run, showing)
-        audit = _audit(config, private_run)
         finished = private_run.finish(audit=audit, description=recipe.description)
     if finished is None:
         raise TrainingError("Only the first rank issues a certificate. Run this on one process.")

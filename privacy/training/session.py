@@ -32,7 +32,7 @@ from privacy.training.gradients import ClippedSums
 from privacy.training.keystream import Keystream
 from privacy.training.leasing import Leases
 from privacy.training.ledger import Reservation
-from privacy.training.loading import PoissonLoader, require_loader
+from privacy.training.loading import PoissonLoader, require_loader, size_of
 from privacy.training.mechanism import Plan
 from privacy.training.noise import GaussianSource
 from privacy.training.run import PrivateRun, Terms
@@ -178,11 +178,11 @@ def _plan(
 def _records(loader: DataLoader[Any], given: Sequence[Any] | None) -> Iterator[Any]:
     """Yield what the budget knows the records by."""
     if given is not None:
-        if len(given) != len(loader.dataset):  # type: ignore[arg-type]
+        if len(given) != size_of(loader):
             raise PlanInvalid("There are more or fewer records than the loader's dataset has.")
         yield from given
         return
-    for index in range(len(loader.dataset)):  # type: ignore[arg-type]
+    for index in range(size_of(loader)):
         yield loader.dataset[index]
 
 

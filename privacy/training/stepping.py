@@ -18,6 +18,8 @@ from privacy.training.gradients import ClippedSums
 from privacy.training.loading import Drawn
 from privacy.training.noise import Noise
 
+_STEP = "step"
+
 
 class Observer(Protocol):
     """Who audits a run: adds what its canaries contribute, and sees what is released."""
@@ -86,14 +88,14 @@ class Stepper:
             stepper.step(closure)
 
         # A bound method: learning-rate schedulers look at its function.
-        self._optimizer.step = types.MethodType(step, self._optimizer)  # type: ignore[method-assign]
+        setattr(self._optimizer, _STEP, types.MethodType(step, self._optimizer))
         try:
             with warnings.catch_warnings():
                 # Inputs need no gradient; the hooks that this is about do not use one.
                 warnings.filterwarnings("ignore", message="Full backward hook is firing")
                 yield
         finally:
-            del self._optimizer.step
+            delattr(self._optimizer, _STEP)
 
     @property
     def left(self) -> int:

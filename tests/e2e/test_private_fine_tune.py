@@ -25,15 +25,16 @@ path = "notes.jsonl"
 [model]
 kind = "lora"
 base = "{base}"
-length = 24
+length = 16
 rank = 4
 [privacy]
 epsilon = 8.0
 delta = 1e-3
 clip = 1.0
 [training]
-steps = 3
-batch = 8
+steps = 4
+batch = 80
+microbatch = 16
 learning_rate = 1e-3
 optimizer = "adamw"
 [audit]
@@ -57,11 +58,9 @@ def trained(tmp_path_factory, reference_gguf):
     sealgate("init", "--key-file", str(place / "key"), home=home)
     (place / "notes.jsonl").write_text("\n".join(json.dumps({"text": n}) for n in NOTES))
     (place / "train.toml").write_text(CONFIG.format(base=reference_gguf))
-    run = json.loads(
-        sealgate("train", "run", str(place / "train.toml"), "--json", home=home).stdout
-    )
-    options = ["--base", str(reference_gguf), "--id", "notes", "--json"]
-    imported = json.loads(sealgate("train", "import", run["run"], *options, home=home).stdout)
+    run = patiently("train", "run", str(place / "train.toml"), home=home)
+    options = ["--base", str(reference_gguf), "--id", "notes"]
+    imported = patiently("train", "import", run["run"], *options, home=home)
     return home, run, imported
 
 

@@ -38,6 +38,30 @@ def test_perfect_guesses_show_no_more_than_their_number_allows(guesses):
     assert cap == pytest.approx(np.log(hit / (1 - hit)), abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("canaries", "guesses", "correct", "delta", "epsilon"),
+    [
+        (1000, 100, 90, 1e-5, 1.6261436787),
+        (2000, 200, 180, 1e-5, 1.7936768962),
+        (2000, 75, 65, 1e-5, 1.2810354379),
+        (600, 100, 100, 1e-5, 3.4764349888),
+        (10_000, 500, 480, 1e-6, 2.7926469010),
+    ],
+)
+def test_bounds_are_those_of_jax_privacy(canaries, guesses, correct, delta, epsilon):
+    # Figures of jax-privacy 2.0.0, `auditing._epsilon_one_run` at significance 0.05.
+    assert lower_bound(canaries, guesses, correct, delta) == pytest.approx(epsilon, abs=1.1e-4)
+
+
+def test_what_never_joined_cannot_be_seen_with_the_noise_off():
+    rare, sure = Plan(1.0, 0.05, 3), Plan(1.0, 0.5, 20)
+    few, most = (
+        auditing.unhidden(plan, canaries=600, guesses=100, delta=DELTA) for plan in (rare, sure)
+    )
+    assert few < 1.5
+    assert most > 3.0
+
+
 def test_guessing_by_chance_shows_nothing():
     assert lower_bound(1000, 100, 55, 1e-5) == 0.0
 

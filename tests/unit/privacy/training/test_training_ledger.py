@@ -1,6 +1,5 @@
 import multiprocessing
 import os
-import signal
 import time
 
 import pytest
@@ -244,14 +243,19 @@ def killed(url, kills, tmp_path):
     for seed in range(kills):
         process = fork.Process(target=train, args=(url, tmp_path, made, run_id, seed))
         process.start()
-        time.sleep(0.02 + 0.004 * (seed % 17))
-        os.kill(process.pid, signal.SIGKILL)
+        # Some are killed before their first step, most somewhere after it.
+        before, late = path.stat().st_size, time.monotonic() + 10 * (seed % 4 > 0)
+        while process.is_alive() and path.stat().st_size == before and time.monotonic() < late:
+            time.sleep(0.001)
+        time.sleep(0.0013 * (seed % 17))
+        process.kill()
         process.join()
         lines = path.read_text().split()
         # Half the time the run is gone on with, half the time a new one is tried.
         run_id = lines[-1] if lines and seed % 2 else None
     os.close(made)
     lines = path.read_text().split()
+    assert lines
     return {run: lines.count(run) for run in set(lines)}
 
 
