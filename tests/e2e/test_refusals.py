@@ -71,12 +71,6 @@ REFUSED = {
     "long stop string": (chat(stop="x" * 1000), 400, None, "stop"),
     "old functions": (chat(functions=[{"name": "f"}]), 400, "unsupported_parameter", "functions"),
     "tool without a function": (chat(tools=[{"type": "function"}]), 400, None, "tools"),
-    "schema that is none": (
-        chat(response_format={"type": "json_schema", "json_schema": {"schema": {"type": "x"}}}),
-        400,
-        "invalid_schema",
-        "response_format",
-    ),
     "image": (
         chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]),
         400,
@@ -118,6 +112,15 @@ def test_refused_request_has_envelope_and_entry(name, ask, gateway):
     assert entry["status_code"] == str(status)
     assert entry["actor"]["user"]["type"] == "client"
     assert entry["metadata"]["tenant_uid"] == "clinic"
+
+
+def test_schema_that_is_none_is_refused_by_its_sandbox(ask, gateway):
+    form = {"type": "json_schema", "json_schema": {"schema": {"type": "wizard"}}}
+    reply = ask(CHAT, chat(response_format=form))
+    assert (reply.status, reply.error["code"]) == (400, "invalid_schema")
+    intent, outcome = gateway.events(reply.request_id)
+    assert (intent["sealgate"]["phase"], outcome["sealgate"]["ending"]) == ("intent", "failed")
+    assert outcome["status_code"] == "400"
 
 
 @pytest.mark.parametrize("key", [None, "wrong", "sg-" + "A" * 43])
