@@ -100,6 +100,6 @@ def test_log_of_the_first_version_goes_on(new_log, make, tmp_path):
 def test_database_without_a_log_is_not_migrated(tmp_path):
     path = tmp_path / "other.db"
     sqlite3.connect(path).close()
-    with pytest.raises(Exception, match="holds no log"):
+    with pytest.raises(Exception, match="is empty"):
         migrate(path)
     assert EMPTY_ROOT not in path.read_bytes()
