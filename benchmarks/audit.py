@@ -23,6 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import sqlalchemy as sa
+from contract import Figure, Samples, parser, report
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit import merkle, proof, schema, store
@@ -34,7 +35,6 @@ from audit.report.generate import generate_report
 from audit.sequencer import Recorded, Sequencer
 from audit.store import Location, existing_log, open_log
 from audit.verify import verify_log
-from benchmarks.contract import Figure, Samples, parser, report
 from tests.postgres_server import serving
 
 ORIGIN = "sealgate.bench/log"
