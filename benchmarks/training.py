@@ -197,7 +197,7 @@ def _seconds_a_record(model: nn.Module, optimizer: Any, loaders: list[Any]) -> f
 
 def audits(*, quick: bool) -> dict[str, Any]:
     """Audit plans by rehearsal; no bound may exceed its claim."""
-    seeds, canaries = (1, 1000) if quick else (20, 3000)
+    seeds, canaries = 1 if quick else 20, 3000
     found = {}
     for claim in (3.0, 8.0):
         plan = accountant.calibrated(epsilon=claim, delta=DELTA, sampling_rate=0.25, steps=40)

@@ -97,7 +97,3 @@ class MechanismBroken(TrainingError):
 
 class AuditBlind(TrainingError):
     """The audit's positive control found nothing, so its silence proves nothing."""
-
-
-class CalibrationRefused(TrainingError):
-    """Private records would be used where nothing is charged for them."""

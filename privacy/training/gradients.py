@@ -39,11 +39,6 @@ class ClippedSums:
         """How many numbers a sum has."""
         return sum(p.numel() for p in self._parameters)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return self._parameters[0].device
-
     def take(self, records: int) -> None:
         """Clip the gradients of the backward passes since the last call, and add them.
 
