@@ -10,6 +10,7 @@ This lowers what is disclosed. It is no de-identification under 45 CFR 164.514: 
 import json
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,27 +48,33 @@ class Pseudonyms:
         """How many values were replaced."""
         return len(self._by_value)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many different values were replaced, by their kind."""
+        return dict(Counter(name.rpartition("_")[0].lower() for name in self._by_pseudonym))
+
     def hide(self, text: str) -> str:
         """Return the text with pseudonyms in it.
 
         Raises:
-            PseudonymsFailed: A recogniser failed, or a value is still there. Send nothing.
+            PseudonymsFailed: A recogniser failed. Send nothing.
         """
         try:
-            pieces, at = [], 0
-            for finding in self._recognise(text):
-                value = text[finding.start : finding.end]
-                pieces += [text[at : finding.start], self._pseudonym(value, finding.kind)]
-                at = finding.end
-            hidden = "".join([*pieces, text[at:]])
+            return self._hidden(text)
         except Exception as error:
             raise PseudonymsFailed(
                 "The text could not be put under pseudonyms, so it is not sent."
             ) from error
-        # The same value may stand where no recogniser saw it, without its label or its title.
-        for value, pseudonym in sorted(self._by_value.items(), key=lambda kv: -len(kv[0])):
-            hidden = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", pseudonym, hidden)
-        return hidden
+
+    def hide_all(self, texts: Sequence[str]) -> list[str]:
+        """Return texts with pseudonyms in them; what one of them announces is hidden in all.
+
+        Raises:
+            PseudonymsFailed: As `hide`.
+        """
+        once = [self.hide(text) for text in texts]
+        # A later text may have told what an earlier one said without its label.
+        return [self.hide(text) for text in texts] if len(texts) > 1 else once
 
     def hide_json(self, value: Any) -> Any:
         """Return a JSON value with pseudonyms in each of its texts, keys left as they are."""
@@ -95,6 +102,20 @@ class Pseudonyms:
     def restorer(self) -> "Restorer":
         """Return what restores one answer as it streams."""
         return Restorer(self.restore)
+
+    def _hidden(self, text: str) -> str:
+        pieces, at = [], 0
+        for finding in self._recognise(text):
+            value = text[finding.start : finding.end]
+            pieces += [text[at : finding.start], self._pseudonym(value, finding.kind)]
+            at = finding.end
+        hidden = "".join([*pieces, text[at:]])
+        # The same value may stand where no recogniser saw it, without its label or its title.
+        for value, pseudonym in sorted(self._by_value.items(), key=lambda kv: -len(kv[0])):
+            # Most values are gone by now, and looking for a string costs little.
+            if value in hidden:
+                hidden = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", pseudonym, hidden)
+        return hidden
 
     def _pseudonym(self, value: str, kind: str) -> str:
         known = self._by_value.get(value)

@@ -91,6 +91,19 @@ def test_value_that_is_known_is_hidden_where_nothing_announces_it():
     assert len(set(re.findall(r"NAME_\w+", hidden))) == 1
 
 
+def test_value_that_a_later_text_announces_is_hidden_in_the_earlier_ones():
+    pseudonyms = Pseudonyms()
+    early, late = pseudonyms.hide_all(["Quill Ferro slept well.", "Patient: Quill Ferro."])
+    assert "Quill" not in early + late
+    assert pseudonyms.restore(early) == "Quill Ferro slept well."
+
+
+def test_counts_tell_kinds_and_no_value():
+    pseudonyms = Pseudonyms()
+    pseudonyms.hide("Mr. Ames and Mr. Ames met Ms. Brook on 2026-01-05.")
+    assert pseudonyms.counts == {"name": 2, "date": 1}
+
+
 def test_two_requests_share_no_pseudonym():
     first, second = (Pseudonyms().hide(NOTE) for _ in range(2))
     assert not set(re.findall(r"[A-Z]+_[0-9A-F]{10}", first)) & set(
