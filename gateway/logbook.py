@@ -76,6 +76,7 @@ def intent(
             },
             "watermark": {"scheme": SCHEME, "epoch": epoch, "trace_ids": list(trace_ids)},
             **({} if question.pseudonym is None else {"pseudonym": question.pseudonym}),
+            **question.detections,
         },
     )
 
@@ -226,6 +227,11 @@ def system(
 def user(principal: Principal) -> Actor:
     """Name a principal as the actor of an entry."""
     return {"uid": principal.credential_id, "name": principal.name, "type": principal.role.value}
+
+
+def mark(evidence: Mapping[str, Any] | None) -> str:
+    """Name how well a choice is marked by its sampler's evidence, `unmarked` without any."""
+    return _evidence(evidence or {})[0]
 
 
 def _model(question: Question, served: Begun | None = None) -> Event:

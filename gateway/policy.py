@@ -21,6 +21,8 @@ from gateway.limits import Allowance, Subject
 DataClass = Literal["public", "internal", "phi", "unclassified"]
 # Least sensitive first; what nobody declared is treated as the most sensitive.
 CLASSES: tuple[DataClass, ...] = ("public", "internal", "phi", "unclassified")
+# No remote receives these without an agreement with who runs it.
+PROTECTED = frozenset({"phi", "unclassified"})
 # After HL7 v3 PurposeOfUse (urn:oid:2.16.840.1.113883.5.8), and the one of who said none.
 Purpose = Literal[
     "treatment", "payment", "operations", "research", "public_health", "emergency", "unspecified"
@@ -54,7 +56,10 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[baa]]`: a business associate agreement (45 CFR 164.504(e)) with who runs a remote."""
+    """`[[baa]]`: a business associate agreement (45 CFR 164.504(e)) with who runs a remote.
+
+    remote: its name in the tiers' file. expires: the last day on which it holds, in UTC.
+    """
 
     remote: str
     reference: str
@@ -100,10 +105,15 @@ class Ruling:
     rule: Rule
     digest: str
     raised: bool = False
+    agreements: Sequence[Agreement] = ()
 
     def entry(self) -> dict[str, Any]:
         """Return what the log keeps of it."""
         return {"digest": self.digest, "rule": self.rule.name, "raised": self.raised}
+
+    def agreed(self, *, today: dt.date) -> frozenset[str] | None:
+        """Return the remotes that may have the request for an agreement; None: it needs none."""
+        return agreed(self.agreements, self.data_class, today=today)
 
 
 # What holds without a file: the tiers' own classes alone decide where a request may go.
@@ -155,7 +165,9 @@ class Policy:
                 kind="permission_error",
                 code="policy_denied",
             )
-        return Ruling(data_class, purpose or "unspecified", found, self.digest, raised)
+        return Ruling(
+            data_class, purpose or "unspecified", found, self.digest, raised, self.file.baa
+        )
 
     def first(self, data_class: str, purpose: str, role: Role, tenant: str) -> Rule | None:
         """Return the first rule that fits."""
@@ -171,10 +183,6 @@ class Policy:
             ):
                 return rule
         return None
-
-    def agreement(self, remote: str, *, today: dt.date) -> Agreement | None:
-        """Return the agreement in force with who runs a remote."""
-        return next((a for a in self.file.baa if a.remote == remote and a.expires >= today), None)
 
     def subjects(self, principal: Principal) -> Sequence[Subject]:
         """Return whom a principal's requests count for, and what these may ask."""
@@ -222,6 +230,15 @@ class PolicyInForce:
             SettingsInvalid: It is no policy; the one before still holds.
         """
         self.current = load(self._path)
+
+
+def agreed(
+    agreements: Sequence[Agreement], data_class: str, *, today: dt.date
+) -> frozenset[str] | None:
+    """Return the remotes with an agreement in force; None for a class that needs none."""
+    if data_class not in PROTECTED:
+        return None
+    return frozenset(each.remote for each in agreements if each.expires >= today)
 
 
 def load(path: Path | None) -> Policy:

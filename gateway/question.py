@@ -60,6 +60,12 @@ class Question:
         return self.routing.wanted.prompt_tokens
 
     @property
+    def detections(self) -> Mapping[str, Any]:
+        """What was hidden of it before it may leave this machine, for its intent."""
+        out = None if self.routing is None else self.routing.outgoing
+        return {} if out is None else out.detections()
+
+    @property
     def tier(self) -> str:
         """The tier that the request is meant for."""
         return "local" if self.routing is None else self.routing.tier

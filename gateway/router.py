@@ -2,8 +2,8 @@
 
 The order of the steps is the point of the design:
 
-1. A hard filter, failing closed: pin, data class, tenant, policy, capability. Nothing after it, no
-   retry, no hedge and no fall-back, ever looks beyond what it let through.
+1. A hard filter, failing closed: pin, data class, agreement, tenant, policy, capability. Nothing
+   after it, no retry, no hedge and no fall-back, ever looks beyond what it let through.
 2. A floor of quality by the request's grade.
 3. In each tier, of two endpoints drawn at random the one that should begin to answer sooner (power
    of two choices, as in Prequal: latency and requests in flight, not processor load); and of these
@@ -33,7 +33,7 @@ class Wanted:
     """What a request asks of the tiers. pin: a model, a tier, or `auto`. score: of `grading`.
 
     tiers: where the policy lets it go, None for anywhere; `local` is this machine's sandboxes.
-    marked: whether the policy wants our mark on the answer.
+    marked: whether it is to carry our mark. agreed: remotes with an agreement, None to need none.
     """
 
     tenant: str
@@ -44,6 +44,7 @@ class Wanted:
     max_tokens: int
     tiers: frozenset[str] | None = None
     marked: bool = False
+    agreed: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +182,11 @@ def choose(
 
 def barred(wanted: Wanted, candidate: Candidate) -> str:
     """Return why a request may never reach an endpoint; empty if it may."""
+    agreed = candidate.here or wanted.agreed is None or candidate.name in wanted.agreed
     walls = (
         ("pin", wanted.pin not in {AUTO, candidate.tier, candidate.model}),
         ("class", wanted.data_class not in candidate.classes),
+        ("agreement", not agreed),
         ("tenant", candidate.tenants is not None and wanted.tenant not in candidate.tenants),
         ("policy", not _permitted(wanted, candidate)),
         ("context", wanted.prompt_tokens + wanted.max_tokens > candidate.context_length),

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.backends.base import Load
@@ -10,7 +10,8 @@ from gateway.balancer import Balancer, Endpoint, Routed
 from gateway.breakers import Breaker
 from gateway.catalogue import RemoteModel, ServedModel
 from gateway.grading import CHARACTERS_A_TOKEN, Grade, grade
-from gateway.router import AUTO, TIERS, Candidate, Decision, Wanted
+from gateway.outgoing import Outgoing, outgoing
+from gateway.router import AUTO, TIERS, Candidate, Decision, Wanted, barred
 from gateway.slots import FairSlots
 from gateway.tiers import Tiers
 
@@ -20,7 +21,10 @@ TURN_TOKENS = 8
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """One request's way: what it wants, what was decided, and who carries it out."""
+    """One request's way: what it wants, what was decided, and who carries it out.
+
+    turns: for this machine alone. outgoing: what a remote tier gets; None sends nothing to any.
+    """
 
     wanted: Wanted
     decision: Decision
@@ -28,6 +32,21 @@ class Routing:
     models: Mapping[str, ServedModel | RemoteModel]
     grade: Grade
     turns: Sequence[Mapping[str, str]] = field(repr=False)
+    outgoing: Outgoing | None = None
+
+    def disguised(self, *, redaction: str) -> "Routing":
+        """Return it with what leaves this machine, if any of its ways, now or later, leads out.
+
+        redaction: as in `gateway.outgoing`.
+
+        Raises:
+            RequestRefused: 500 `redaction_failed`.
+        """
+        ways = (each.place for each in self.balancer.endpoints.values())
+        out = (place for place in ways if isinstance(self.models[place.name], RemoteModel))
+        if all(barred(self.wanted, place) for place in out):
+            return self
+        return replace(self, outgoing=outgoing(self.turns, redaction=redaction))
 
     @property
     def model(self) -> ServedModel | RemoteModel:
@@ -70,10 +89,11 @@ class Routes:
         max_tokens: int,
         tiers: frozenset[str] | None = None,
         marked: bool = False,
+        agreed: frozenset[str] | None = frozenset(),
     ) -> Routing | None:
         """Decide where a request goes; None for a local model that it names itself.
 
-        tiers, marked: as in `Wanted`.
+        tiers, marked, agreed: as in `Wanted`.
 
         Raises:
             RequestRefused: Nowhere, and why.
@@ -94,6 +114,7 @@ class Routes:
             max_tokens,
             tiers,
             marked,
+            agreed,
         )
         decision = self.balancer.decide(wanted)
         return Routing(wanted, decision, self.balancer, self.models, graded, turns)

@@ -13,6 +13,7 @@ from gateway.backends.base import Ask, Complete, Text
 from gateway.balancer import Endpoint, Routed
 from gateway.catalogue import RemoteModel, ServedModel
 from gateway.likelihoods import likelihoods
+from gateway.outgoing import Outgoing
 from gateway.question import Question, TokenLikelihood
 from gateway.routes import Routing
 from sandbox.pool import Finished, TokenBatch
@@ -76,7 +77,7 @@ async def _routed(question: Question, routing: Routing, job: Job) -> AsyncGenera
     def start(endpoint: Endpoint) -> AsyncGenerator[Spoken, None]:
         there = routing.models[endpoint.place.name]
         if isinstance(there, RemoteModel):
-            return _there(there, _ask(question, routing, job))
+            return _there(there, question, routing, job)
         if there is question.model:
             return _here(there, job)
         prompt = there.template.encode_chat(list(routing.turns))
@@ -118,26 +119,35 @@ async def _here(model: ServedModel | RemoteModel, job: Job) -> AsyncGenerator[Sp
                 yield Begun(item.attestation, model, "local")
 
 
-async def _there(model: RemoteModel, ask: Ask) -> AsyncGenerator[Spoken, None]:
-    """Have a remote endpoint generate."""
+async def _there(
+    model: RemoteModel, question: Question, routing: Routing, job: Job
+) -> AsyncGenerator[Spoken, None]:
+    """Have a remote endpoint generate from what may leave, and put back what was hidden."""
+    if routing.outgoing is None:
+        raise TypeError("Nothing of this request may leave this machine.")
+    restorer = routing.outgoing.restorer()
+    ask = _ask(question, routing.outgoing, job)
     async with aclosing(model.backend.generate(ask)) as run:
         async for item in run:
             match item:
                 case Text(text):
-                    yield Said(text)
+                    # Told even when all of it is held back: it counts as one of the answer's.
+                    yield Said(text if restorer is None else restorer.feed(text))
                 case Complete(reason, usage, attestation):
+                    if restorer is not None and (rest := restorer.finish()):
+                        yield Said(rest)
                     yield Whole(reason, UNMARKED, attestation, usage.completion_tokens)
 
 
-def _ask(question: Question, routing: Routing, job: Job) -> Ask:
+def _ask(question: Question, outgoing: Outgoing, job: Job) -> Ask:
     return Ask(
         request_id=question.request_id,
         tenant=question.principal.tenant,
-        turns=routing.turns,
+        turns=outgoing.turns,
         max_tokens=job.max_tokens,
         temperature=job.temperature,
         top_p=job.top_p,
         top_k=job.top_k,
-        stops=question.stops,
+        stops=outgoing.stops(question.stops),
         seed=question.seed,
     )

@@ -16,7 +16,7 @@ from gateway.backends.remote import Patience, Remote
 from gateway.backends.transport import Certificates, checked_origin
 from gateway.errors import SettingsInvalid
 from gateway.grading import Weights
-from gateway.router import AUTO, TIERS, Candidate, Thresholds
+from gateway.router import AUTO, LOCAL, TIERS, Candidate, Thresholds
 
 # Least sensitive first. A request whose class nobody declared is `unclassified`, and is treated
 # like the most sensitive: no remote receives it unless its entry names that very word.
@@ -135,7 +135,7 @@ class Tiers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             name=f"local/{model_id}",
             tier=self.local.models.get(model_id, self.local.tier),
             model=model_id,
-            boundary="local",
+            boundary=LOCAL,
             classes=frozenset(self.local.classes),
             tenants=None,
             context_length=context_length,
@@ -188,6 +188,8 @@ def _check(tiers: Tiers) -> None:
         checked_origin(remote.origin, remote.certificates)
         if remote.serves in {AUTO, *TIERS}:
             raise SettingsInvalid(f"{remote.name}: a model cannot be called {remote.serves!r}.")
+        if remote.boundary == LOCAL:
+            raise SettingsInvalid(f"{remote.name}: a remote's boundary cannot be {LOCAL!r}.")
         if not PROFILES[remote.profile].isolates and (
             remote.tenants is None or len(remote.tenants) != 1
         ):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,6 +23,8 @@ from privacy.broker import BrokerClient
 PROBE_EVERY_S = 1.0
 SALT_PURPOSE = "cache-salt"
 
+_log = logging.getLogger("sealgate")
+
 
 @asynccontextmanager
 async def routes(
@@ -33,6 +36,8 @@ async def routes(
         SettingsInvalid: The file, a certificate or a token cannot be used.
     """
     tiers = load(settings.tiers_file, tuned=settings.home / TUNED)
+    for data_class in tiers.orphans():
+        _log.warning("No tier may receive the data class %s: its requests get 403.", data_class)
     async with AsyncExitStack() as stack:
         remotes = {table.name: await _remote(table, keys, stack) for table in tiers.remote}
         taken = [m.model_id for m in remotes.values() if m.model_id in models or m.model_id == AUTO]

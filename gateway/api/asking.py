@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from gateway.api.asgi import REQUEST_ID, RULING, Scope, header, source_ip
 from gateway.api.sampling import Sampling
@@ -46,20 +47,23 @@ class Asking:
         """Decide where a conversation goes; None where it goes to a model of the home by name.
 
         Raises:
-            RequestRefused: No tier may have it, or none is free.
+            RequestRefused: No tier may have it, none is free, or it cannot be put under
+                the pseudonyms that the policy wants.
         """
         if self.routes is None:
             return None
         ruling = _ruling(scope)
-        return self.routes.route(
+        routing = self.routes.route(
             tenant=principal.tenant,
             data_class=ruling.data_class,
             tiers=frozenset(ruling.rule.tiers),
             marked=ruling.rule.marking == "required",
+            agreed=ruling.agreed(today=datetime.now(UTC).date()),
             name=name,
             turns=turns,
             max_tokens=token_limit or self.settings.default_max_tokens,
         )
+        return None if routing is None else routing.disguised(redaction=ruling.rule.redaction)
 
     def question(
         self,

@@ -1,6 +1,7 @@
 """`sealgate route`: where a request would go, and why."""
 
 import dataclasses
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -9,6 +10,8 @@ from gateway.backends.base import Load
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, print_table
 from gateway.grading import grade
 from gateway.home import existing
+from gateway.policy import agreed
+from gateway.policy import load as load_policy
 from gateway.router import AUTO, TIERS, Candidate, Wanted, explained, floor
 from gateway.settings import Settings, load
 from gateway.tiers import CLASSES, TUNED, Tiers
@@ -41,8 +44,15 @@ def explain(
     graded = grade(
         [{"role": "user", "content": text}], max_tokens=max_tokens, weights=tiers.weights
     )
+    agreements = load_policy(settings.policy_file).file.baa
     wanted = Wanted(
-        tenant, data_class, model, graded.score, len(text) // CHARACTERS_A_TOKEN, max_tokens
+        tenant,
+        data_class,
+        model,
+        graded.score,
+        len(text) // CHARACTERS_A_TOKEN,
+        max_tokens,
+        agreed=agreed(agreements, data_class, today=datetime.now(UTC).date()),
     )
     thresholds = tiers.routing.thresholds
     verdicts = explained(wanted, _places(settings, tiers), thresholds=thresholds)

@@ -5,7 +5,7 @@ import pytest
 
 from gateway.errors import RequestRefused, SettingsInvalid
 from gateway.identity import Principal, Role
-from gateway.policy import BUILT_IN, CLASSES, Policy, load
+from gateway.policy import BUILT_IN, CLASSES, Policy, Rule, Ruling, load
 
 POLICY = b"""
 version = 1
@@ -122,11 +122,17 @@ def test_digest_is_of_the_very_bytes():
     }
 
 
-def test_agreement_ends():
-    policy = Policy(POLICY)
-    assert policy.agreement("cloud-one", today=dt.date(2027, 1, 31)).reference == "BAA-2026-07"
-    assert policy.agreement("cloud-one", today=dt.date(2027, 2, 1)) is None
-    assert policy.agreement("cloud-two", today=dt.date(2026, 1, 1)) is None
+@pytest.mark.parametrize("data_class", ["phi", "unclassified"])
+def test_agreement_ends(data_class):
+    ruling = Ruling(data_class, "treatment", Rule("a"), "sha256:", False, Policy(POLICY).file.baa)
+    assert ruling.agreed(today=dt.date(2027, 1, 31)) == {"cloud-one"}
+    assert ruling.agreed(today=dt.date(2027, 2, 1)) == frozenset()
+
+
+def test_what_concerns_nobody_needs_no_agreement():
+    assert rule(declared="public").agreed(today=dt.date(2027, 2, 1)) is None
+    phi = rule(declared="phi", purpose="treatment")
+    assert phi.agreed(today=dt.date(2027, 1, 1)) == {"cloud-one"}
 
 
 def test_limits_are_those_named_then_those_of_each():

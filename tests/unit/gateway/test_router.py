@@ -83,6 +83,19 @@ def test_the_policy_decides_where_any_attempt_may_go():
     assert refused.value.code == "policy_denied"
 
 
+def test_no_attempt_reaches_a_remote_that_lacks_the_agreement():
+    fleet = [place("here", boundary="local"), place("signed"), place("other")]
+    decision = decide(wanted(agreed=frozenset({"signed"})), fleet)
+    assert words(decision)["other"] == "agreement"
+    assert {decision.endpoint, *decision.spares} == {"here", "signed"}
+    for tried in ("here", "signed"):
+        again = decide(wanted(agreed=frozenset({"signed"})), fleet, tried=frozenset({tried}))
+        assert {again.endpoint, *again.spares} == {"here", "signed"} - {tried}
+    with pytest.raises(RequestRefused) as refused:
+        decide(wanted(agreed=frozenset()), fleet[1:])
+    assert refused.value.code == "no_tier_for_class"
+
+
 @pytest.mark.parametrize(("score", "floor"), [(0, "mobile"), (25, "edge"), (60, "cloud")])
 def test_the_grade_sets_the_floor(score, floor):
     candidates = [place(tier, tier) for tier in TIERS]

@@ -73,6 +73,7 @@ def test_a_class_without_a_tier_is_told(tmp_path):
         (('profile = "vllm"', 'profile = "ollama"'), "one tenant"),
         (('serves = "m"', 'serves = "auto"'), "cannot be called"),
         (('boundary = "site"', ""), "boundary"),
+        (('boundary = "site"', 'boundary = "local"'), "cannot be 'local'"),
         (("context_length = 4096", "context_length = 0"), "context_length"),
         ((REMOTE, REMOTE * 2), "two remotes"),
         ((REMOTE, "[routing]\nedge_from = 70\n"), "above"),
