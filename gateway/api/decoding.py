@@ -1,5 +1,6 @@
 """JSON bodies into typed values, and what a client hears when they do not fit."""
 
+import re
 from typing import TypeVar
 
 import msgspec
@@ -7,6 +8,9 @@ import msgspec
 from gateway.errors import RequestRefused
 
 T = TypeVar("T")
+
+# "... required field `messages`", "... `key` in `$.logit_bias`"; types are quoted as well.
+_QUOTED_FIELD = re.compile(r" (?:field|in) `(?:\$\.)?(\w+)")
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
@@ -33,7 +37,7 @@ def _misfit(told: str) -> RequestRefused:
     reason, _, path = told.partition(" - at `$")
     path = path.rstrip("`").lstrip(".")
     param = path.partition("[")[0].partition(".")[0] or None
-    if param is None and "`" in reason:
-        param = reason.rsplit("`", 2)[-2].removeprefix("$.")
+    if param is None and (quoted := _QUOTED_FIELD.search(reason)):
+        param = quoted[1]
     where = f" for {path!r}" if path else ""
     return RequestRefused(f"Invalid value{where}: {reason}.", param=param)

@@ -30,6 +30,13 @@ def test_smallest_request_is_read():
     assert (request.stops, request.token_limit, request.stream) == ((), None, False)
 
 
+@pytest.mark.parametrize("raw", [b"[]", b"3", b"null", b'"text"'])
+def test_body_that_is_no_object_blames_no_field(raw):
+    error = refused(raw)
+    assert error.param is None
+    assert "Expected `object`" in str(error)
+
+
 def test_newer_token_limit_wins():
     assert decode(body(max_tokens=5, max_completion_tokens=7)).token_limit == 7
     assert decode(body(max_tokens=5)).token_limit == 5
