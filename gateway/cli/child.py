@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import typer
+
 from gateway.errors import GatewayNotStarted
 
 START_LIMIT_S = 120.0
@@ -22,7 +24,8 @@ def serving(home: Path) -> Iterator[str]:
     """Serve the home on a free port of loopback, give its URL, and stop it on leaving.
 
     Raises:
-        GatewayNotStarted: It did not come up, or did not stop cleanly.
+        typer.Exit: It ended before it served: with its code, since its own line says why.
+        GatewayNotStarted: It did not come up in time, or did not stop cleanly.
     """
     command = [sys.executable, "-m", "gateway", "serve", "--json"]
     command += ["--home", str(home), "--host", "127.0.0.1", "--port", "0"]
@@ -49,11 +52,21 @@ def _first_line(process: "subprocess.Popen[bytes]") -> bytes:
     line = b""
     while not line.endswith(b"\n"):
         ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-        data = os.read(descriptor, 4096) if ready else b""
+        if not ready:
+            raise GatewayNotStarted(f"The gateway did not start within {START_LIMIT_S:.0f} s.")
+        data = os.read(descriptor, 4096)
         if not data:
-            raise GatewayNotStarted("The gateway did not start; its error stands above.")
+            raise _ended(process)
         line += data
     return line
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> Exception:
+    """Return what a gateway that ended before its first line is raised as."""
+    code = process.wait(timeout=STOP_LIMIT_S)
+    if code > 0:
+        return typer.Exit(code)
+    return GatewayNotStarted(f"The gateway ended with exit code {code} before it served.")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> int:

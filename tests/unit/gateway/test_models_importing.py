@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from gateway.models import fetch as fetching
-from gateway.models.errors import ModelError, ModelUnfetchable
+from gateway.models.errors import ModelError, ModelUnknown
 from gateway.models.importing import import_gguf
 
 
@@ -77,7 +77,7 @@ def test_fetching_again_reads_what_is_there(smollm2_gguf, monkeypatch):
 
 
 def test_an_unknown_reference_model_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(ModelUnfetchable, match="known: smollm2-135m"):
+    with pytest.raises(ModelUnknown, match="known: smollm2-135m"):
         fetching.fetch("gpt-17", into=tmp_path)
 
 
