@@ -56,11 +56,12 @@ class RequestIds:
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """Return the first header of that lower-case name."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value, "latin-1")
-    return None
+    """Return the header of that lower-case name; several lines are one list (RFC 9110, 5.3).
+
+    Two keys or two declarations are then neither, where a proxy might have read the other one.
+    """
+    values = [str(value, "latin-1") for key, value in scope["headers"] if key == name]
+    return ", ".join(values) if values else None
 
 
 def source_ip(scope: Scope) -> str | None:

@@ -121,3 +121,14 @@ def test_header_and_address_are_read_from_the_scope():
 
 def test_event_is_one_line_and_a_blank_one():
     assert sse.event(b'{"a":"\\n"}') == b'data: {"a":"\\n"}\n\n'
+
+
+def test_two_lines_of_one_header_are_neither_of_them():
+    lines = [
+        (b"authorization", b"Bearer sg-a"),
+        (b"accept", b"*/*"),
+        (b"authorization", b"Bearer sg-b"),
+    ]
+    assert header({"headers": lines}, b"authorization") == "Bearer sg-a, Bearer sg-b"
+    assert header({"headers": lines[:2]}, b"authorization") == "Bearer sg-a"
+    assert header({"headers": []}, b"authorization") is None
