@@ -101,7 +101,9 @@ def told() -> Iterator[None]:
     except sa.exc.DatabaseError as error:
         if isinstance(error.orig, BaseException) and _damaged(error.orig):
             raise LogTampered(f"The log's database is damaged: {error.orig}.") from error
-        raise LogUnavailable(f"The log cannot be used: {error.orig}.") from error
+        raise LogUnavailable(
+            f"The log cannot be used: {error.orig}. See to its disk or its server, then try again."
+        ) from error
     except UnicodeDecodeError as error:
         raise LogTampered("The log's database is damaged: its text is no UTF-8.") from error
     except sa.exc.SQLAlchemyError as error:

@@ -239,7 +239,7 @@ def _check_tail(connection: sa.Connection, size: int) -> None:
     query = sa.select(leaf.idx, leaf.leaf_hash, leaf.body).where(leaf.idx >= size - TAIL)
     for index, stored_hash, body in connection.execute(query):
         if leaf_hash(body) != stored_hash:
-            raise LogTampered(f"Entry {index} was changed.", index=index)
+            raise LogTampered(f"Entry {index} was changed: see `audit verify`.", index=index)
 
 
 def _places(connection: sa.Connection, entries: Sequence[Entry]) -> dict[str, tuple[int, bytes]]:

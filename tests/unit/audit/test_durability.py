@@ -67,8 +67,8 @@ def fill(directory):
     return ballast
 
 
-def assert_refuses(log, event):
-    with pytest.raises(LogUnavailable):
+def assert_refuses(log, event, *, saying="log"):
+    with pytest.raises(LogUnavailable, match=saying):
         log.record(event)
     assert not log.sequencer.writable
 
@@ -84,7 +84,8 @@ def test_full_disk_refuses_entries_until_there_is_room(small_disk, new_log, make
         assert taken < 200
         large = log.sequencer.submit(make.system(f"sys_{taken}", detail={"text": "x" * 20_000}))
         taken += large.exception(30) is None
-    assert_refuses(log, make.system("sys_lost", detail={"text": "x" * 20_000}))
+    lost = make.system("sys_lost", detail={"text": "x" * 20_000})
+    assert_refuses(log, lost, saying="See to its disk")
     assert log.verify().size == taken
     ballast.unlink()
     until(lambda: log.sequencer.writable)
