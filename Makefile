@@ -8,7 +8,7 @@ SEALGATE_HOME ?= $(CURDIR)/.sealgate/home
 SEALGATE_KEY_FILE ?= $(CURDIR)/.sealgate/key
 export SEALGATE_HOME SEALGATE_KEY_FILE
 
-.PHONY: setup bench-setup demo serve test test-all soak check format lock clean
+.PHONY: setup bench-setup bench-data demo serve test test-all soak check format lock clean
 
 # Serving and the demo need no test tools; setup adds them.
 setup: $(VENV)/.dev
@@ -28,6 +28,10 @@ $(VENV)/.dev: $(VENV)/.serving requirements-dev.lock
 
 bench-setup: setup
 	$(PIP) install -r benchmarks/requirements.txt
+
+# The public data sets of benchmarks/training.py, by pinned digest.
+bench-data: setup
+	$(BIN)/python benchmarks/training_data.py
 
 demo: $(VENV)/.serving
 	$(BIN)/sealgate demo

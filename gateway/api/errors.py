@@ -4,6 +4,7 @@ import math
 from http import HTTPStatus
 
 import msgspec
+from sqlalchemy.exc import DBAPIError
 
 from audit.errors import LogUnavailable
 from gateway.errors import RequestRefused
@@ -26,7 +27,8 @@ def refusal(error: Exception) -> RequestRefused:
     match error:
         case RequestRefused():
             return error
-        case LogUnavailable():
+        # Credentials and budgets lie in the log's database: without it there is no log either.
+        case LogUnavailable() | DBAPIError():
             return RequestRefused(
                 "The audit log cannot be written, so nothing is answered. Try again later.",
                 status=503,

@@ -49,11 +49,16 @@ class Gateway:
     def workers(self):
         """Process ids of the sandboxes that live now: grandchildren, of the zygote."""
         return {
-            grandchild
+            worker
             for child in children(self.pid)
             if b"sandbox.zygote" in Path(f"/proc/{child}/cmdline").read_bytes()
-            for grandchild in children(child)
+            for zygote in (children(child) if name(child) == "bwrap" else [child])
+            for worker in children(zygote)
         }
+
+
+def name(pid):
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def children(pid):
