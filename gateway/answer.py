@@ -11,13 +11,12 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from audit.errors import AuditError
 from gateway import logbook
-from gateway.choice import Choice
+from gateway.choice import Choice, Failure
 from gateway.fingerprints import Fingerprints
 from gateway.labelling import Labeller
 from gateway.marking import ChoiceMark, measured
@@ -35,13 +34,6 @@ from watermark import receipts
 QUEUED_PIECES = 64
 
 _log = logging.getLogger("sealgate")
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What a choice died of."""
-
-    error: Exception
 
 
 class Answers:
@@ -105,6 +97,11 @@ class Answer:
     def completion_tokens(self) -> int:
         """Tokens generated so far, over all choices."""
         return sum(choice.count for choice in self._choices)
+
+    @property
+    def marks(self) -> list[str]:
+        """How well each choice is marked, as its outcome says."""
+        return [logbook.mark(choice.evidence) for choice in self._choices]
 
     @property
     def served(self) -> Begun | None:

@@ -8,6 +8,13 @@ from gateway.marking import ChoiceMark
 from gateway.question import TokenLikelihood
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a choice died of."""
+
+    error: Exception
+
+
 @dataclass(slots=True)
 class Choice:
     """What became of one choice so far. trailer: the label and manifest that follow its text."""

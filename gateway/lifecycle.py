@@ -90,7 +90,9 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         sequencer.start()
         await _settled(stack, engine, sequencer, settings, keys)
         metrics, policy = Metrics(), PolicyInForce(settings.policy_file)
-        recorder = Recorder(sequencer, acknowledgement_s=settings.acknowledgement_s)
+        recorder = Recorder(
+            sequencer, acknowledgement_s=settings.acknowledgement_s, metrics=metrics
+        )
         catalogue = Catalogue(
             {
                 model_id: await _served(model_id, settings, keys, stack)

@@ -4,7 +4,7 @@ Each gateway has a registry of its own. docs/operations.md lists every metric; a
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -188,6 +188,12 @@ class RequestTimes:
         """Take note of a refusal."""
         self.status = status
         self._metrics.refusals.labels(self._operation, code or "invalid_request").inc()
+
+    def ended(self, *, model: str, ending: str, marks: Iterable[str]) -> None:
+        """Take note of how an answer ended, and how well each of its choices is marked."""
+        self._metrics.endings.labels(model, ending).inc()
+        for mark in marks:
+            self._metrics.marks.labels(model, mark).inc()
 
     def answered(self, *, model: str, prompt: int, completion: int, constrained: bool) -> None:
         """Take note of an answer's tokens, whole or not."""

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from audit.errors import AuditError, EventConflict, EventInvalid, LogUnavailable
 from audit.sequencer import Recorded, Sequencer
+from gateway.metrics import Metrics
 
 Event = Mapping[str, Any]
 
@@ -18,9 +20,12 @@ class Recorder:
     and no answer leaves on the strength of an entry that may never be written.
     """
 
-    def __init__(self, sequencer: Sequencer, *, acknowledgement_s: float) -> None:
+    def __init__(
+        self, sequencer: Sequencer, *, acknowledgement_s: float, metrics: Metrics | None = None
+    ) -> None:
         self._sequencer = sequencer
         self._acknowledgement_s = acknowledgement_s
+        self._metrics = Metrics() if metrics is None else metrics
 
     async def record(self, event: Event, *, retraction: Callable[[], Event] | None = None) -> None:
         """Return once the event is on disk and in the tree.
@@ -31,6 +36,15 @@ class Recorder:
         Raises:
             LogUnavailable: It is not on disk, or not in time, or the log refuses this very event.
         """
+        began = time.monotonic()
+        try:
+            await self._recorded(event, retraction)
+        except LogUnavailable:
+            self._metrics.log_failures.inc()
+            raise
+        self._metrics.log_seconds.observe(time.monotonic() - began)
+
+    async def _recorded(self, event: Event, retraction: Callable[[], Event] | None) -> None:
         try:
             future = asyncio.wrap_future(self._sequencer.submit(event))
         except EventInvalid as error:

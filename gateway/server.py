@@ -63,6 +63,7 @@ async def _serve(
         loop.add_signal_handler(signal.SIGHUP, _reload, gateway, context, files)
         if not stopping.is_set():
             server = _Server(create_app(gateway), context)
+            gateway.metrics.connections.set_function(lambda: len(server.server_state.connections))
             await server.run_until(stopping, listener, lambda: ready(_url(listener, context)))
 
 

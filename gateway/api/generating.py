@@ -152,21 +152,25 @@ class Generating:
         ) as reservation:
             answer = await self.answers.open(question)
             sent.begun = True
+            ended = "completed"
             try:
                 close = self._closing(rendering, answer)
                 await (_stream if rendering.streamed else _whole)(answer, rendering, sent, close)
             except asyncio.CancelledError:
-                ending, status = ("client_gone", 499) if left() else ("shutdown", 503)
-                await asyncio.shield(answer.abandon(ending, status=status))
+                ended, status = ("client_gone", 499) if left() else ("shutdown", 503)
+                await asyncio.shield(answer.abandon(ended, status=status))
                 raise
             except Exception as error:
-                await answer.abandon("failed", status=refusal(error).status)
+                ended = "failed"
+                await answer.abandon(ended, status=refusal(error).status)
                 raise
             finally:
                 prompt, completion = question.prompt_tokens, answer.completion_tokens
                 reservation.settle(prompt + completion)
+                model = question.model if answer.served is None else answer.served.model
+                times.ended(model=model.model_id, ending=ended, marks=answer.marks)
                 times.answered(
-                    model=question.model.model_id,
+                    model=model.model_id,
                     prompt=prompt,
                     completion=completion,
                     constrained=bool(question.grammar),

@@ -94,6 +94,12 @@ def test_policy_decides_is_written_down_and_reloads(idle_home, tmp_path, port):
         assert b'code="policy_denied"' in told
         assert b'sealgate_requests_running{operation="chat.completions.create"} 0.0' in told
         assert b"clinic" not in told
+        assert eventually(lambda: b"sealgate_connections 0.0" in metrics(port))
+        host, served = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(served)), timeout=10):
+            assert eventually(lambda: b"sealgate_connections 1.0" in metrics(port))
+        assert b"sealgate_log_failures_total 0.0" in told
+        assert b"sealgate_log_acknowledgement_seconds_count 0.0" not in told
 
 
 def metrics(port):

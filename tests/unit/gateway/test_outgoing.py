@@ -247,6 +247,22 @@ async def test_without_redaction_the_text_goes_as_it_is(log):
     assert "detections" not in entries(log)[0]
 
 
+@pytest.mark.parametrize(
+    ("broken", "ending", "status"), [(False, "completed", 200), (True, "failed", 502)]
+)
+async def test_answers_and_marks_are_counted_as_their_outcome_says(log, broken, ending, status):
+    async with edge(log) as (upstream, ask):
+        if broken:
+            upstream.script = [upstreams.event("Hel")]
+        assert (await ask([{"role": "user", "content": "Say hello."}]))[0] == status
+    told = ask.metrics.render().decode()
+    assert entries(log)[-1]["ending"] == ending
+    assert f'sealgate_answers_total{{ending="{ending}",model="far"}} 1.0' in told
+    assert 'sealgate_choices_total{mark="unmarked",model="far"} 1.0' in told
+    operation = "chat.completions.create"
+    assert f'sealgate_requests_total{{operation="{operation}",status="{status}"}} 1.0' in told
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_text_that_cannot_be_hidden_is_refused_and_recorded(log, monkeypatch, stream):
     def broken(_):

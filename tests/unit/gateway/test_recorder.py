@@ -4,6 +4,7 @@ from concurrent.futures import Future
 import pytest
 
 from audit.errors import LogUnavailable
+from gateway.metrics import Metrics
 from gateway.recorder import Recorder
 
 EVENT, CLOSING = {"event": 1}, {"event": 2}
@@ -27,10 +28,9 @@ def disk():
     return Disk()
 
 
-async def start(disk, **options):
-    recording = asyncio.ensure_future(
-        Recorder(disk, acknowledgement_s=0.05).record(EVENT, **options)
-    )
+async def start(disk, metrics=None, **options):
+    recorder = Recorder(disk, acknowledgement_s=0.05, metrics=metrics)
+    recording = asyncio.ensure_future(recorder.record(EVENT, **options))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return recording
@@ -65,6 +65,24 @@ async def test_slow_write_is_an_unavailable_log_and_is_retracted_once_it_lands(d
     disk.futures[0].set_result("recorded")
     await settled()
     assert disk.submitted == [EVENT, CLOSING]
+
+
+async def test_acknowledged_and_failed_entries_are_counted(disk):
+    metrics = Metrics()
+    for outcome in (None, LogUnavailable("disk full")):
+        recording = await start(disk, metrics=metrics)
+        if outcome is None:
+            disk.futures[-1].set_result("recorded")
+            await recording
+        else:
+            disk.futures[-1].set_exception(outcome)
+            with pytest.raises(LogUnavailable):
+                await recording
+    with pytest.raises(LogUnavailable):
+        await (await start(disk, metrics=metrics))
+    text = metrics.render().decode()
+    assert "sealgate_log_acknowledgement_seconds_count 1.0" in text
+    assert "sealgate_log_failures_total 2.0" in text
 
 
 async def test_slow_write_that_fails_is_not_retracted(disk):

@@ -6,7 +6,9 @@ import pytest
 
 from gateway.errors import SettingsInvalid
 from gateway.router import Thresholds
+from gateway.settings import Settings
 from gateway.tiers import CLASSES, Tiers, load
+from gateway.upstream import routes
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "tiers.example.toml"
 REMOTE = """
@@ -58,6 +60,15 @@ def test_a_single_model_can_be_another_tier(tmp_path):
 def test_a_class_without_a_tier_is_told(tmp_path):
     tiers = load(written(tmp_path, '[local]\nclasses = ["internal"]\n' + REMOTE))
     assert tiers.orphans() == ("phi", "unclassified")
+
+
+async def test_a_class_without_a_tier_is_a_warning_at_start(tmp_path, caplog):
+    file = written(tmp_path, '[local]\nclasses = ["public", "internal", "phi"]\n')
+    settings = Settings(tiers_file=file, home=tmp_path)
+    async with routes(settings, {}, None):
+        pass
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "sealgate"]
+    assert "unclassified" in line
 
 
 @pytest.mark.parametrize(
