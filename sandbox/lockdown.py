@@ -1,7 +1,7 @@
 """The order in which a worker gives up everything but its socket, and the proof that it did.
 
-    zygote  1 one thread   2 unprivileged uid   3 namespaces, empty root   4 capabilities but two
-            5 not dumpable
+    zygote  1 one thread   2 unprivileged uid, a session keyring of its own
+            3 namespaces, empty root            4 capabilities but two     5 not dumpable
     worker  1 descriptors  2 parent's death     3 limits                   4 capabilities
             5 not dumpable, no new privileges   6 Landlock                 7 seccomp, last
             8 self-test
@@ -16,7 +16,17 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sandbox import capabilities, descriptors, kernel, landlock, limits, namespaces, seccomp, wire
+from sandbox import (
+    capabilities,
+    descriptors,
+    kernel,
+    keyrings,
+    landlock,
+    limits,
+    namespaces,
+    seccomp,
+    wire,
+)
 from sandbox.errors import SandboxUnavailable
 from sandbox.limits import Limits
 
@@ -55,6 +65,7 @@ def lock_zygote(*, uid: int, gid: int) -> None:
     # 2
     if os.geteuid() == 0:
         _drop_root(uid=uid, gid=gid)
+    keyrings.leave_session()
     # 3
     namespaces.enter_zygote_world(uid=os.getuid(), gid=os.getgid())
     # 4

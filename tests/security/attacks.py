@@ -370,7 +370,7 @@ simple(
     "read the session's keys",
     "keyctl",
     "passes|ENOKEY|EACCES",
-    "seccomp alone: the gateway's session keyring is inherited",
+    "the session keyring is the zygote's own, and empty",
     *(250, 11, -3, bytes(64), 64),
 )
 simple(

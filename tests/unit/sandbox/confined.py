@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 OPENING = """
 import ctypes, errno, mmap, os, resource, select, signal, socket, sys, threading
-from sandbox import capabilities, confinement, descriptors, kernel, landlock
+from sandbox import capabilities, confinement, descriptors, kernel, keyrings, landlock
 from sandbox import limits, lockdown, namespaces, seccomp
 
 STRANGER = 23456

@@ -71,6 +71,30 @@ def test_landlock_stops_files_ports_abstract_sockets_and_signals(listener, abstr
     ]
 
 
+KEYS = """
+KEYCTL, SESSION = 250, -3
+
+def serial():
+    return kernel.syscall(KEYCTL, 0, SESSION, 0)
+
+def found():
+    return tried(kernel.syscall, KEYCTL, 10, SESSION, b"user", b"sealgate-test", 0)
+
+def work():
+    outside, before = serial(), found()
+    keyrings.leave_session()
+    print(before, found(), serial() != outside, flush=True)
+
+kernel.syscall(KEYCTL, 1, None)
+kernel.syscall(248, b"user", b"sealgate-test", b"secret", 6, SESSION)
+end_of(work)
+"""
+
+
+def test_keys_of_the_session_are_out_of_reach_once_it_is_left():
+    assert confined(KEYS).said == ["done", "ENOKEY", "True"]
+
+
 def test_namespaces_leave_no_file_network_or_abstract_socket(listener, abstract_name):
     said = confined(REACH.format(wall=WORLD), listener, abstract_name, "on").said
     # Signals are the PID namespace's: the last word is not this wall's.
