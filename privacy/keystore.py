@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -87,11 +87,13 @@ class Keystore:
 
     def _authenticated(self, file: KeyringFile, seen: Snapshot | None) -> Snapshot:
         kek = seen.kek if seen else self._kek
-        if seen is None or file.content.custodian == seen.content.custodian:
+        try:
             return Snapshot(records.authenticate(file, kek=kek.read()), kek)
-        # Another process has changed the custodian's record, and with it perhaps the KEK.
-        with suppress(KeyringTampered):
-            return Snapshot(records.authenticate(file, kek=kek.read()), kek)
+        except KeyringTampered:
+            if seen is not None and file.content.custodian == seen.content.custodian:
+                raise
+        # Another process has changed the custodian's record, and with it the KEK: since the last
+        # look, or since this keyring was unlocked a moment ago.
         kek = LockedBytes(self.reopen(file.content.custodian))
         return Snapshot(records.authenticate(file, kek=kek.read()), kek)
 

@@ -286,6 +286,25 @@ def test_rotations_by_processes_at_once_lose_nothing(place):
     holds(place)
 
 
+def test_keyring_that_is_rekeyed_while_it_is_unlocked_opens(place):
+    class Slow:
+        """A custodian during whose first answer another process replaces the KEK."""
+
+        def __init__(self):
+            self.file, self.asked = KeyFile(place / "key"), 0
+
+        def unwrap(self, record):
+            kek = self.file.unwrap(record)
+            self.asked += 1
+            if self.asked == 1:
+                Keyring.unlock(place / "keyring", self.file).rekey(act=ACT)
+            return kek
+
+    opened = Keyring.unlock(place / "keyring", Slow())
+    fresh = Keyring.unlock(place / "keyring", KeyFile(place / "key"))
+    assert opened.derive("watermark") == fresh.derive("watermark")
+
+
 def test_two_reencryptions_at_once_take_turns(place):
     path = place / "models" / "small.sealed"
     threads = [
