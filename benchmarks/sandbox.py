@@ -46,6 +46,8 @@ SHORT = Job(
     seed=bytes(32),
 )
 ANSWER_TOKENS = 16
+# Between two requests that are not in a hurry.
+REHEARSAL_S = 0.2
 MEMORY_TOKENS = 64
 
 
@@ -177,8 +179,10 @@ async def _pooled(pool: Pool) -> float:
 
 
 async def _settled(pool: Pool) -> None:
+    """Wait until the pool is full and its workers have rehearsed, as they do between requests."""
     while pool.idle < WORKERS:  # noqa: ASYNC110 - the pool tells nobody that it is full
         await asyncio.sleep(0.001)
+    await asyncio.sleep(REHEARSAL_S)
 
 
 def _throughput(runner: asyncio.Runner, bench: _Bench, *, rounds: int) -> list[Figure]:
