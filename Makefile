@@ -6,7 +6,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The reference home lies in the working tree, its key file beside it, never inside it.
 SEALGATE_HOME ?= $(CURDIR)/.sealgate/home
 SEALGATE_KEY_FILE ?= $(CURDIR)/.sealgate/key
-export SEALGATE_HOME SEALGATE_KEY_FILE
+# Not for tests: they make homes of their own.
+demo serve: export SEALGATE_HOME := $(SEALGATE_HOME)
+demo serve: export SEALGATE_KEY_FILE := $(SEALGATE_KEY_FILE)
 
 .PHONY: setup bench-setup bench-data demo serve test test-all soak check format lock clean
 
