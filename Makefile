@@ -49,7 +49,7 @@ test-all: setup
 
 # Ten thousand requests while workers and zygotes are killed at random; ends by itself.
 soak: setup
-	$(BIN)/python -m pytest -m slow tests/security/test_sandbox_life.py
+	$(BIN)/python -m pytest -m slow -o log_cli=true -o log_cli_level=INFO tests/security/test_sandbox_life.py
 
 check: setup
 	$(BIN)/ruff format --check .

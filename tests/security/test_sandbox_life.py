@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import signal
@@ -14,6 +15,8 @@ from sandbox import launch
 from sandbox.errors import SandboxError
 from tests.security import hostile_zygote as told
 from tests.security.hostile import answered, eventually, gone, job, workers, zygote_of
+
+_log = logging.getLogger(__name__)
 
 
 async def torment(pool, seen, *, generator, until):
@@ -68,6 +71,7 @@ async def survive(pool_of, settled, *, requests, seed):
         assert len(current) == 4
         await gone(seen - current)
     await gone(seen | current)
+    _log.info("%d requests, %d processes, none left: %s", requests, len(seen), dict(ends))
     assert ends.total() == requests
     # The torment was real, and the pool still did its work.
     assert ends["answered"] > requests / 3, ends
