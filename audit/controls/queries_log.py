@@ -124,17 +124,8 @@ def documentation(records: Records) -> Finding:
 def retention(records: Records) -> Finding:
     """Judge whether records are kept. 164.316(b)(2)(i)."""
     read, days = records.row("entries_read"), records.facts.retention_days
-    if days is not None and days < SIX_YEARS_DAYS:
-        return contradicted(
-            f"Entries are kept for {days:,} days, which is less than six years.", "system_facts"
-        )
-    if not read["in_period"]:
-        return no_data("The log holds no entry of the period.", "entries_read")
-    if read["entries"] < records.log.size:
-        return no_data(
-            f"Only {read['entries']:,} of {records.log.size:,} entries were at hand.",
-            "entries_read",
-        )
+    if short := _not_shown_kept(records, SIX_YEARS_DAYS, "six years"):
+        return short
     kept = "No limit of retention was stated." if days is None else f"Retention: {days:,} days."
     return share_evidenced(
         f"No entry has been removed since the log's first, of {read['first_day']}. {kept}",
@@ -146,17 +137,8 @@ def retention(records: Records) -> Finding:
 def logs_kept_six_months(records: Records) -> Finding:
     """Judge whether logs are kept for six months. AI Act 19(1), 26(6); Labelling Measures 9."""
     read, days = records.row("entries_read"), records.facts.retention_days
-    if days is not None and days < SIX_MONTHS_DAYS:
-        return contradicted(
-            f"Entries are kept for {days:,} days, which is less than six months.", "system_facts"
-        )
-    if not read["in_period"]:
-        return no_data("The log holds no entry of the period.", "entries_read")
-    if read["entries"] < records.log.size:
-        return no_data(
-            f"Only {read['entries']:,} of {records.log.size:,} entries were at hand.",
-            "entries_read",
-        )
+    if short := _not_shown_kept(records, SIX_MONTHS_DAYS, "six months"):
+        return short
     kept_days = (records.period.end_ms - read["first_ms"]) // DAY_MS
     if days is None and kept_days < SIX_MONTHS_DAYS:
         return share_evidenced(
@@ -189,3 +171,23 @@ def availability(records: Records) -> Finding:
 def operations(records: Records) -> dict[str, int]:
     """Return how often each operation of the system is recorded in the period."""
     return {each["operation"]: each["events"] for each in records.rows("system_operations")}
+
+
+def _not_shown_kept(records: Records, least_days: int, said: str) -> Finding | None:
+    """Return why the log cannot show that it is kept for a term, or None where it may.
+
+    least_days: the term. said: the term in words.
+    """
+    read, days = records.row("entries_read"), records.facts.retention_days
+    if days is not None and days < least_days:
+        return contradicted(
+            f"Entries are kept for {days:,} days, which is less than {said}.", "system_facts"
+        )
+    if not read["in_period"]:
+        return no_data("The log holds no entry of the period.", "entries_read")
+    if read["entries"] < records.log.size:
+        return no_data(
+            f"Only {read['entries']:,} of {records.log.size:,} entries were at hand.",
+            "entries_read",
+        )
+    return None
