@@ -11,6 +11,7 @@ from gateway.api import sse
 from gateway.api.asgi import Scope
 from gateway.api.asking import Asked, Asking
 from gateway.api.formats import format_grammar, tool_grammar, with_introduction
+from gateway.api.sampling import Sampling
 from gateway.api.schema import ChatRequest, decode
 from gateway.api.toolcalls import CallReader, Told
 from gateway.catalogue import RemoteModel, ServedModel
@@ -119,12 +120,7 @@ class ChatRendering:
 
     def end(self, answer: Answer, extra: Mapping[str, Any]) -> bytes:
         """Return the events after the last piece."""
-        tail = b""
-        if self.request.with_usage:
-            tail = sse.event(_encode(self._head | {"choices": [], "usage": usage(answer)}))
-        if extra:
-            tail += sse.event(_encode(self._head | {"choices": []} | dict(extra)))
-        return tail + sse.DONE
+        return ending(self._head, answer, self.request, extra)
 
     def _told(self, piece: Piece, told: Told) -> bytes:
         if told.call is not None:
@@ -195,6 +191,18 @@ def _prompt(
         return model.template.encode_chat(turns)
     except ChatTemplateRefused as error:
         raise RequestRefused(str(error), param="messages") from None
+
+
+def ending(
+    head: Mapping[str, Any], answer: Answer, request: Sampling, extra: Mapping[str, Any]
+) -> bytes:
+    """Return a stream's last events: usage where asked for, what else comes with it, the end."""
+    tail = b""
+    if request.with_usage:
+        tail = sse.event(_encode({**head, "choices": [], "usage": usage(answer)}))
+    if extra:
+        tail += sse.event(_encode({**head, "choices": [], **extra}))
+    return tail + sse.DONE
 
 
 def usage(answer: Answer) -> dict[str, int]:

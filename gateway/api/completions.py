@@ -10,7 +10,7 @@ from gateway.answer import Answer
 from gateway.api import sse
 from gateway.api.asgi import Scope
 from gateway.api.asking import Asked, Asking
-from gateway.api.chat import fingerprint, usage
+from gateway.api.chat import ending, fingerprint, usage
 from gateway.api.decoding import decode
 from gateway.api.sampling import Count, Sampling, Token, unserved
 from gateway.catalogue import ServedModel
@@ -119,12 +119,7 @@ class CompletionRendering:
 
     def end(self, answer: Answer, extra: Mapping[str, Any]) -> bytes:
         """Return the events after the last piece."""
-        tail = b""
-        if self.request.with_usage:
-            tail = sse.event(_encode(self._head | {"choices": [], "usage": usage(answer)}))
-        if extra:
-            tail += sse.event(_encode(self._head | {"choices": []} | dict(extra)))
-        return tail + sse.DONE
+        return ending(self._head, answer, self.request, extra)
 
     def _chunk(
         self, index: int, text: str, reason: str | None, likely: Sequence[TokenLikelihood]
