@@ -5,7 +5,6 @@ sealed model takes from the disk to its first token.
 """
 
 import json
-import mmap
 import os
 import subprocess
 import sys
@@ -25,12 +24,10 @@ import numpy as np
 from contract import ABSENT, REPOSITORY, Figure, Samples, in_turns, parser, report
 from numpy.typing import NDArray
 
+from benchmarks import sealed_model
 from gateway.models.fetch import fetch
 from gateway.models.importing import ImportedModel, import_gguf
 from gateway.models.tokenizer import Tokenizer
-from privacy import sealed
-from privacy.custodians.keyfile import KeyFile
-from privacy.keyring import Keyring
 from sandbox.engines.onnx import OnnxEngine
 
 # The reference is the one that the tests hold the engine to.
@@ -66,22 +63,12 @@ def _loaded(model: ImportedModel, *, rounds: int) -> tuple[OnnxEngine, Figure]:
     """Seal the model, and time from the sealed file to an engine that has run a prompt."""
     engines: list[OnnxEngine] = []
     with tempfile.TemporaryDirectory() as scratch:
-        keyring = Keyring.create(Path(scratch, "keyring"), KeyFile.create(Path(scratch, "key")))
-        path = Path(scratch, "model.sealed")
-        sealed.seal(
-            path,
-            keyring=keyring,
-            model_id=model.model_id,
-            config=model.config,
-            graph=model.graph,
-            tensors=model.tensors,
-            assets=model.assets,
-        )
+        path, keyring = sealed_model.seal(model, scratch=Path(scratch))
 
         def load() -> float:
             engines.clear()
             begun = time.perf_counter()
-            engines.append(_load_sealed(path, keyring))
+            engines.append(sealed_model.load(path, keyring))
             return time.perf_counter() - begun
 
         # The first load also imports the runtime, which a server does once.
@@ -89,16 +76,6 @@ def _loaded(model: ImportedModel, *, rounds: int) -> tuple[OnnxEngine, Figure]:
         (taken,) = in_turns(load, rounds=rounds)
     samples = Samples(taken)
     return engines[0], Figure("load_s", samples.median, "s", "<= 0.5", ours=f"{samples} s")
-
-
-def _load_sealed(path: Path, keyring: Keyring) -> OnnxEngine:
-    with sealed.opened(path, keyring=keyring) as reader:
-        manifest, descriptor = reader.manifest, reader.load()
-    try:
-        memory = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-    finally:
-        os.close(descriptor)
-    return OnnxEngine.load(manifest, memoryview(memory))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import hashlib
 import importlib.util
 import json
 import math
-import mmap
 import os
 import sys
 import tempfile
@@ -25,15 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from benchmarks import sealed_model
 from benchmarks.contract import REPOSITORY
 from benchmarks.watermark_peers import Kgw, SynthId
 from gateway.models.chat import ChatTemplate
 from gateway.models.fetch import fetch
 from gateway.models.importing import ImportedModel, import_gguf
 from gateway.models.tokenizer import Tokenizer
-from privacy import sealed
-from privacy.custodians.keyfile import KeyFile
-from privacy.keyring import Keyring
 from sandbox.candidates import candidates
 from sandbox.engines.onnx import OnnxEngine
 from watermark.sampler import Sampler
@@ -270,24 +267,7 @@ class _Plain:
 def _engine(model: ImportedModel) -> OnnxEngine:
     """Seal the model and load it as a zygote does."""
     with tempfile.TemporaryDirectory() as scratch:
-        keyring = Keyring.create(Path(scratch, "keyring"), KeyFile.create(Path(scratch, "key")))
-        path = Path(scratch, "model.sealed")
-        sealed.seal(
-            path,
-            keyring=keyring,
-            model_id=model.model_id,
-            config=model.config,
-            graph=model.graph,
-            tensors=model.tensors,
-            assets=model.assets,
-        )
-        with sealed.opened(path, keyring=keyring) as reader:
-            manifest, descriptor = reader.manifest, reader.load()
-    try:
-        memory = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-    finally:
-        os.close(descriptor)
-    return OnnxEngine.load(manifest, memoryview(memory))
+        return sealed_model.load(*sealed_model.seal(model, scratch=Path(scratch)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
