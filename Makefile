@@ -65,7 +65,7 @@ format: setup
 # Run after editing the dependencies in pyproject.toml.
 lock: setup
 	$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra demo --output-file requirements.lock pyproject.toml
-	$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --unsafe-package torch --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(foreach extra,demo anchors aws backup insight pkcs11 postgres train dev,--extra $(extra)) --output-file requirements-dev.lock pyproject.toml
+	$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --unsafe-package torch --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(foreach extra,demo anchors aws backup insight otel pkcs11 postgres train dev,--extra $(extra)) --output-file requirements-dev.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
