@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from privacy import calls, errors, sealed
-from privacy.calls import Answer, AnyCall, KeyCall, SealCall
+from privacy import calls, errors, reporting, sealed
+from privacy.calls import Answer, AnyCall, KeyCall, ReportCall, SealCall
 from privacy.delivery import deliver
 from privacy.derivation import KEY_BYTES
 from privacy.errors import BrokerGone, FrameInvalid, KeyUnknown, PrivacyError
@@ -28,7 +28,7 @@ from privacy.frames import (
     receive_frame,
     send_frame,
 )
-from privacy.keyring import Keyring
+from privacy.keyring import DocumentKey, Keyring
 from privacy.reader import SealedReader
 
 SIGNERS = ("checkpoint", "receipt", "report")
@@ -90,8 +90,25 @@ class BrokerClient:
 
     def public_keys(self, name: str) -> list[bytes]:
         """Return the Ed25519 public keys that are trusted as `name`, the active one first."""
-        joined = self._call(calls.PublicKeys(name))[1]
-        return [joined[at : at + KEY_BYTES] for at in range(0, len(joined), KEY_BYTES)]
+        return _each_key(self._call(calls.PublicKeys(name))[1])
+
+    def history(self, name: str) -> list[bytes]:
+        """Return every Ed25519 public key that ever signed as `name`, as Keyring.history."""
+        return _each_key(self._call(calls.History(name))[1])
+
+    def list_keys(self) -> list[dict[str, Any]]:
+        """Return `name`, `created_s`, `epoch` and `state` of every key; no key."""
+        found: list[dict[str, Any]] = json.loads(self._call(calls.ListKeys())[1])
+        return found
+
+    def document_key(self, name: str = "report") -> DocumentKey:
+        """Return the public half of the key that signs reports, as Keyring.document_key."""
+        answer, public = self._call(calls.DocumentKey(name))
+        return DocumentKey(public, answer.value or 0)
+
+    def sign_document(self, message: bytes, name: str = "report") -> bytes:
+        """Sign a report's attributes with ECDSA over P-256 and SHA-256, in DER."""
+        return self._call(calls.SignDocument(name), tail=message)[1]
 
     def sign(self, name: str, message: bytes) -> bytes:
         """Sign as `checkpoint` or `report` with Ed25519, 64 bytes.
@@ -187,6 +204,8 @@ class _Broker:
     def _do(self, call: AnyCall, frame: Frame) -> tuple[Answer, bytes]:
         if isinstance(call, SealCall):
             return Answer(), self._from_seal(call, frame)
+        if isinstance(call, ReportCall):
+            return reporting.answered(self._keyring, call, message=frame.tail)
         return self._from_keyring(call, frame)
 
     def _from_keyring(self, call: KeyCall, frame: Frame) -> tuple[Answer, bytes]:
@@ -256,6 +275,10 @@ def _next(connection: socket.socket) -> Frame | None:
         return receive_frame(connection, tail_limit_bytes=CALL_TAIL_LIMIT_BYTES)
     except ConnectionResetError:
         return None
+
+
+def _each_key(joined: bytes) -> list[bytes]:
+    return [joined[at : at + KEY_BYTES] for at in range(0, len(joined), KEY_BYTES)]
 
 
 def _told(answer: Answer) -> PrivacyError:

@@ -48,6 +48,28 @@ class Sign(Call, frozen=True, tag="sign"):
     name: str
 
 
+class History(Call, frozen=True, tag="history"):
+    """Keyring.history."""
+
+    name: str
+
+
+class ListKeys(Call, frozen=True, tag="keys"):
+    """Every key's name and state, no key."""
+
+
+class DocumentKey(Call, frozen=True, tag="document_key"):
+    """Keyring.document_key."""
+
+    name: str
+
+
+class SignDocument(Call, frozen=True, tag="sign_document"):
+    """Keyring.sign_document, of the frame's tail."""
+
+    name: str
+
+
 class ShowManifest(Call, frozen=True, tag="manifest"):
     """A sealed model's manifest."""
 
@@ -68,8 +90,9 @@ class SendWeights(Call, frozen=True, tag="send_weights"):
 
 
 KeyCall = Derive | ActiveEpoch | Epochs | PublicKey | PublicKeys | Sign
+ReportCall = History | ListKeys | DocumentKey | SignDocument
 SealCall = ShowManifest | ReadAsset | SendWeights
-AnyCall = KeyCall | SealCall
+AnyCall = KeyCall | ReportCall | SealCall
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
