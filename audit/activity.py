@@ -106,6 +106,8 @@ class Model(Struct):
     id: Text
     digest: Text
     generation: Count
+    # The digest of the certificate of its private training; absent if it had none.
+    training_certificate: Text | None = None
 
 
 class Sampling(Struct):

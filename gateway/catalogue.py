@@ -37,6 +37,12 @@ class ServedModel:
         """Token ids that end an answer."""
         return [int(token) for token in self.config["eos"]]
 
+    @property
+    def training_certificate(self) -> str | None:
+        """Digest of the certificate of its private training, as its seal names it."""
+        named = self.config.get("training_certificate")
+        return None if named is None else str(named)
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteModel:
@@ -55,6 +61,11 @@ class RemoteModel:
     def eos(self) -> list[int]:
         """None: its tokens are not known here."""
         return []
+
+    @property
+    def training_certificate(self) -> str | None:
+        """None: nobody here can vouch for its training."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)

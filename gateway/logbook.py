@@ -236,7 +236,9 @@ def mark(evidence: Mapping[str, Any] | None) -> str:
 
 def _model(question: Question, served: Begun | None = None) -> Event:
     model = question.model if served is None else served.model
-    return {"id": model.model_id, "digest": model.digest, "generation": model.generation}
+    named = {"id": model.model_id, "digest": model.digest, "generation": model.generation}
+    certificate = model.training_certificate
+    return named if certificate is None else named | {"training_certificate": certificate}
 
 
 def _shaping(shaping: Shaping) -> Event:

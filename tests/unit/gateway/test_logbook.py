@@ -21,6 +21,7 @@ class Model:
     model_id = "smol"
     digest = "sha256:" + "cd" * 32
     generation = 3
+    training_certificate = None
 
 
 @pytest.fixture
@@ -123,6 +124,17 @@ def test_intent_says_what_shapes_the_answer(question):
     seeded = replace(question, seed=0)
     own = logbook.intent(seeded, epoch=1, trace_ids=[], prompt_hmac=HMAC, now=NOW)["sealgate"]
     assert own["sampling"]["seeded"] is True
+
+
+def test_entries_name_the_certificate_of_a_model_that_was_trained_privately(question):
+    plain = logbook.intent(question, epoch=1, trace_ids=[7, 8], prompt_hmac=HMAC, now=NOW)
+    assert "training_certificate" not in plain["sealgate"]["model"]
+    question.model.training_certificate = "sha256:" + "ef" * 32
+    entries = all_entries(question)
+    for phase in ("intent", "outcome"):
+        model = entries[phase]["sealgate"]["model"]
+        assert model["training_certificate"] == "sha256:" + "ef" * 32
+        events.encode(entries[phase])
 
 
 def test_outcome_sums_its_choices(question):

@@ -12,7 +12,9 @@ from gateway.errors import RequestRefused
 from gateway.identity import Principal, Role
 from gateway.question import Question
 
-MODEL = SimpleNamespace(model_id="smol", digest="sha256:" + "cd" * 32, generation=1)
+MODEL = SimpleNamespace(
+    model_id="smol", digest="sha256:" + "cd" * 32, generation=1, training_certificate=None
+)
 
 
 def pseudonym(*headers):
