@@ -3,18 +3,17 @@
 It alone unlocks the keyring while the gateway serves. Before it does, it cuts itself off from
 the network and makes its memory undumpable; it ends when the gateway's end of its socket closes.
 The custodian's secret arrives on an inherited pipe: not as an argument, not in the environment.
+A custodian that is a service is asked by another process, `gateway.unlocker`.
 """
 
-import argparse
 import json
-import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway import keyprocess, unlocker
 from gateway.custody import Secret, custodian
 from gateway.errors import GatewayNotStarted
 from gateway.home import Home
@@ -41,7 +40,9 @@ def running(home: Home, secret: Secret) -> Iterator[BrokerClient]:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            process = _start(home, secret, theirs)
+            process = keyprocess.start(
+                "gateway.keybroker", secret, theirs, "--home", str(home.path)
+            )
         try:
             _await_ready(ours)
             yield BrokerClient(ours)
@@ -49,24 +50,6 @@ def running(home: Home, secret: Secret) -> Iterator[BrokerClient]:
             # Its end of the pair reads EOF, and it leaves; a broker that hangs is killed.
             ours.close()
             _reap(process)
-
-
-def _start(home: Home, secret: Secret, connection: socket.socket) -> "subprocess.Popen[bytes]":
-    read_end, write_end = os.pipe()
-    with os.fdopen(write_end, "wb") as pipe, os.fdopen(read_end, "rb"):
-        command = [sys.executable, "-I", "-m", "gateway.keybroker"]
-        command += ["--home", str(home.path)]
-        command += ["--connection", str(connection.fileno()), "--secret", str(read_end)]
-        process = subprocess.Popen(
-            command,
-            env={},
-            stdin=subprocess.DEVNULL,
-            pass_fds=(connection.fileno(), read_end),
-            # Ctrl-C reaches the terminal's whole group; the broker must outlive the last entry.
-            start_new_session=True,
-        )
-        pipe.write(secret.encode())
-    return process
 
 
 def _reap(process: "subprocess.Popen[bytes]") -> None:
@@ -101,24 +84,19 @@ def _told(failure: dict[str, str]) -> Exception:
 
 def main() -> None:
     """Open the keyring with the secret from the pipe and serve until the gateway leaves."""
-    parser = argparse.ArgumentParser()
+    parser = keyprocess.parser()
     parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--connection", type=int, required=True)
-    parser.add_argument("--secret", type=int, required=True)
     arguments = parser.parse_args()
     home = Home(arguments.home)
     with socket.socket(fileno=arguments.connection) as connection:
         forbid_dumps()
         lock_memory()
-        with os.fdopen(arguments.secret, "rb") as pipe:
-            secret = Secret.decode(pipe.read())
-        # A service is asked for the KEK once, before anything is served, and never again.
-        if not secret.networked:
-            leave_network()
+        secret = keyprocess.read_secret(arguments.secret)
+        # What has the network is started before this process leaves it, and holds no keys.
+        keeper = unlocker.started(secret) if secret.networked else custodian(secret)
+        leave_network()
         try:
-            keyring = Keyring.unlock(home.keyring, custodian(secret))
-            if secret.networked:
-                leave_network()
+            keyring = Keyring.unlock(home.keyring, keeper)
         except PrivacyError as error:
             told = {"error": type(error).__name__, "message": str(error)}
             connection.sendall(json.dumps(told).encode())

@@ -3,8 +3,6 @@
 Every change is an entry of the log with who made it and why. See docs/keys.md.
 """
 
-import fcntl
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,12 +21,10 @@ from gateway.cli.output import (
 )
 from gateway.cli.session import Session, opened, operator
 from gateway.cli.trust import earlier_keys, verifier_key
-from gateway.custody import NETWORKED
 from gateway.errors import SettingsInvalid
 from gateway.keyevents import operator_name
 from privacy import sealed, states
 from privacy.destruction import WINDOW_S
-from privacy.errors import KeyInUse
 from privacy.genesis import PURPOSES
 from privacy.references import KEK, SIGNERS, Reference
 from privacy.sealed import SealedModel
@@ -174,7 +170,6 @@ def _rotate(session: Session, name: Reference, reason: str) -> int:
     """Rotate a key in steps that each leave a usable keyring; return the epoch in use now."""
     keyring, act = session.keyring, operators_act(session, reason)
     if name.name == KEK and not name.model:
-        _require_followed(session)
         keyring.rekey(act=act)
         session.record_transitions()
         return keyring.snapshot().content.kek_epoch
@@ -185,24 +180,6 @@ def _rotate(session: Session, name: Reference, reason: str) -> int:
     after = keyring.change(lambda s: states.activated(s, name, act=act))
     session.record_transitions()
     return states.active_number(after, name)
-
-
-def _require_followed(session: Session) -> None:
-    """Raise KeyInUse if a gateway serves that could not ask its custodian for a new KEK.
-
-    Its key broker has left the network for good; one with a file or passphrase needs none.
-    """
-    if session.keyring.snapshot().content.custodian.get("kind") not in NETWORKED:
-        return
-    descriptor = os.open(session.home.path / "serving.lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise KeyInUse(
-            "A gateway serves, and it cannot ask the custodian for a new KEK. Stop it first."
-        ) from None
-    finally:
-        os.close(descriptor)
 
 
 def operators_act(session: Session, reason: str) -> Act:

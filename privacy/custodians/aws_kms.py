@@ -13,6 +13,13 @@ KIND = "aws-kms"
 # KMS authenticates it with the ciphertext, and its own log shows it.
 _CONTEXT = {"sealgate": "keyring-v1"}
 
+# A gateway waits for the answer: it gives up after half a minute, not after minutes.
+_LIMITS: dict[str, Any] = {
+    "connect_timeout": 5,
+    "read_timeout": 10,
+    "retries": {"total_max_attempts": 2},
+}
+
 
 @dataclass(frozen=True, slots=True)
 class AwsKms:
@@ -51,7 +58,10 @@ class AwsKms:
     def _call(self, verb: str, **arguments: Any) -> dict[str, Any]:
         boto3 = library("boto3", extra="aws")
         exceptions = library("botocore.exceptions", extra="aws")
-        client = boto3.client("kms", region_name=self.region, endpoint_url=self.endpoint)
+        config = library("botocore.config", extra="aws").Config(**_LIMITS)
+        client = boto3.client(
+            "kms", region_name=self.region, endpoint_url=self.endpoint, config=config
+        )
         try:
             answer: dict[str, Any] = getattr(client, verb)(
                 KeyId=self.key_id, EncryptionContext=_CONTEXT, **arguments

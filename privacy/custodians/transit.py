@@ -51,8 +51,12 @@ class VaultTransit:
             "plaintext": base64.b64encode(kek).decode(),
             "associated_data": _PURPOSE,
         }
-        answer = self._post("encrypt", body)
-        ciphertext = answer.get("ciphertext")
+        try:
+            ciphertext = self._post("encrypt", body).get("ciphertext")
+        except KeyringLocked:
+            raise CustodianUnusable(
+                f"The Transit key {self.key!r} cannot encrypt. Name one of type aes256-gcm96."
+            ) from None
         if not isinstance(ciphertext, str):
             raise CustodianUnusable("The Transit engine answered without a ciphertext.")
         return {"kind": KIND, "mount": self.mount, "key": self.key, "wrapped": ciphertext}

