@@ -52,7 +52,11 @@ def seal_to(public: str, key: bytes, *, backup: bytes) -> bytes:
         BackupUnusable: That is no public recovery key.
     """
     recipient = X25519PublicKey.from_public_bytes(_parse(public, _PUBLIC))
-    return _suite().encrypt(key, recipient, _info(backup))
+    try:
+        return _suite().encrypt(key, recipient, _info(backup))
+    except ValueError:
+        # A point of small order, which gives everybody the same secret (RFC 7748, section 6.1).
+        raise BackupUnusable("That is no recovery key: its point is not one of a key.") from None
 
 
 def unseal(private: RecoveryKey, sealed: bytes, *, backup: bytes) -> bytes:

@@ -1,5 +1,6 @@
 import socket
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,3 +58,10 @@ def broker(tmp_path, keyring):
         ours.close()
         thread.join(timeout=20)
         assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def vectors():
+    """The directory of the vectors that the library `cryptography` publishes."""
+    package = pytest.importorskip("cryptography_vectors", reason="cryptography-vectors")
+    return Path(package.__file__).parent
