@@ -19,19 +19,23 @@ from gateway.errors import GatewayNotStarted
 from gateway.home import Home
 from privacy import errors
 from privacy.broker import BrokerClient, serve
+from privacy.changes import forbidden, permitted
 from privacy.errors import PrivacyError
 from privacy.keyring import Keyring
 from privacy.memory import lock_memory
 from sandbox.confinement import forbid_dumps, leave_network
 
 READY = b"\x01"
+CHANGES = "--changes"
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 5.0
 
 
 @contextmanager
-def running(home: Home, secret: Secret) -> Iterator[BrokerClient]:
+def running(home: Home, secret: Secret, *options: str) -> Iterator[BrokerClient]:
     """Start a broker over the home's keyring and stop it on leaving.
+
+    options: `CHANGES` lets it change keys for the gateway.
 
     Raises:
         PrivacyError: The keyring does not open; the broker's own error.
@@ -41,7 +45,7 @@ def running(home: Home, secret: Secret) -> Iterator[BrokerClient]:
     with ours:
         with theirs:
             process = keyprocess.start(
-                "gateway.keybroker", secret, theirs, "--home", str(home.path)
+                "gateway.keybroker", secret, theirs, "--home", str(home.path), *options
             )
         try:
             _await_ready(ours)
@@ -86,6 +90,7 @@ def main() -> None:
     """Open the keyring with the secret from the pipe and serve until the gateway leaves."""
     parser = keyprocess.parser()
     parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument(CHANGES, action="store_true")
     arguments = parser.parse_args()
     home = Home(arguments.home)
     with socket.socket(fileno=arguments.connection) as connection:
@@ -102,7 +107,8 @@ def main() -> None:
             connection.sendall(json.dumps(told).encode())
             return
         connection.sendall(READY)
-        serve(connection, keyring=keyring, models=home.models)
+        changes = permitted(keyring) if arguments.changes else forbidden
+        serve(connection, keyring=keyring, models=home.models, changes=changes)
 
 
 if __name__ == "__main__":

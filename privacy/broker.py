@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from privacy import calls, errors, reporting, sealed
-from privacy.calls import Answer, AnyCall, KeyCall, ReportCall, SealCall
+from privacy.calls import Answer, AnyCall, ChangeCall, KeyCall, ReportCall, SealCall
+from privacy.changes import Changes, forbidden
 from privacy.delivery import deliver
 from privacy.derivation import KEY_BYTES
 from privacy.errors import BrokerGone, FrameInvalid, KeyUnknown, PrivacyError
@@ -34,14 +35,18 @@ from privacy.reader import SealedReader
 SIGNERS = ("checkpoint", "receipt", "report")
 
 
-def serve(connection: socket.socket, *, keyring: Keyring, models: Path) -> None:
+def serve(
+    connection: socket.socket, *, keyring: Keyring, models: Path, changes: Changes = forbidden
+) -> None:
     """Answer calls until the peer closes. models: where `MODEL_ID.sealed` files lie.
+
+    changes: makes changes of keys, or refuses them.
 
     Raises:
         FrameInvalid: The peer does not speak this protocol.
     """
     with ExitStack() as stack:
-        broker = _Broker(keyring, models, stack)
+        broker = _Broker(keyring, models, changes, stack)
         while (frame := _next(connection)) is not None:
             try:
                 answer, tail = broker.answer(frame)
@@ -68,47 +73,47 @@ class BrokerClient:
             KeyUnknown: No such purpose or epoch.
             BrokerGone: The broker does not answer, here and below.
         """
-        return self._call(calls.Derive(purpose, list(context), epoch))[1]
+        return self.ask(calls.Derive(purpose, list(context), epoch))[1]
 
     def active_epoch(self, purpose: str) -> int:
         """Return the epoch that new keys of `purpose` belong to."""
-        value = self._call(calls.ActiveEpoch(purpose))[0].value
+        value = self.ask(calls.ActiveEpoch(purpose))[0].value
         if value is None:
             raise FrameInvalid("The key broker answered without a number. Start the gateway again.")
         return value
 
     def epochs(self, purpose: str) -> list[int]:
         """Return the epochs that can be derived from, the active one first."""
-        values = self._call(calls.Epochs(purpose))[0].values
+        values = self.ask(calls.Epochs(purpose))[0].values
         if not values:
             raise FrameInvalid("The key broker answered without epochs. Start the gateway again.")
         return values
 
     def public_key(self, name: str) -> bytes:
         """Return a raw Ed25519 public key, 32 bytes."""
-        return self._call(calls.PublicKey(name))[1]
+        return self.ask(calls.PublicKey(name))[1]
 
     def public_keys(self, name: str) -> list[bytes]:
         """Return the Ed25519 public keys that are trusted as `name`, the active one first."""
-        return _each_key(self._call(calls.PublicKeys(name))[1])
+        return _each_key(self.ask(calls.PublicKeys(name))[1])
 
     def history(self, name: str) -> list[bytes]:
         """Return every Ed25519 public key that ever signed as `name`, as Keyring.history."""
-        return _each_key(self._call(calls.History(name))[1])
+        return _each_key(self.ask(calls.History(name))[1])
 
     def list_keys(self) -> list[dict[str, Any]]:
         """Return `name`, `created_s`, `epoch` and `state` of every key; no key."""
-        found: list[dict[str, Any]] = json.loads(self._call(calls.ListKeys())[1])
+        found: list[dict[str, Any]] = json.loads(self.ask(calls.ListKeys())[1])
         return found
 
     def document_key(self, name: str = "report") -> DocumentKey:
         """Return the public half of the key that signs reports, as Keyring.document_key."""
-        answer, public = self._call(calls.DocumentKey(name))
+        answer, public = self.ask(calls.DocumentKey(name))
         return DocumentKey(public, answer.value or 0)
 
     def sign_document(self, message: bytes, name: str = "report") -> bytes:
         """Sign a report's attributes with ECDSA over P-256 and SHA-256, in DER."""
-        return self._call(calls.SignDocument(name), tail=message)[1]
+        return self.ask(calls.SignDocument(name), tail=message)[1]
 
     def sign(self, name: str, message: bytes) -> bytes:
         """Sign as `checkpoint` or `report` with Ed25519, 64 bytes.
@@ -116,7 +121,7 @@ class BrokerClient:
         Raises:
             KeyUnknown: Another name, `seal` among them: the broker seals nothing.
         """
-        return self._call(calls.Sign(name), tail=message)[1]
+        return self.ask(calls.Sign(name), tail=message)[1]
 
     def manifest(self, model_id: str) -> dict[str, Any]:
         """Open a sealed model anew, its signatures verified, and return its manifest.
@@ -124,7 +129,7 @@ class BrokerClient:
         Raises:
             SealMissing, SealBroken: The file is not there, or not what was sealed.
         """
-        manifest: dict[str, Any] = json.loads(self._call(calls.ShowManifest(model_id))[1])
+        manifest: dict[str, Any] = json.loads(self.ask(calls.ShowManifest(model_id))[1])
         return manifest
 
     def asset(self, model_id: str, name: str) -> bytes:
@@ -134,7 +139,7 @@ class BrokerClient:
             AssetUnknown: It has none of that name.
             SealMissing, SealBroken: The file is not there, or not what was sealed.
         """
-        return self._call(calls.ReadAsset(model_id, name))[1]
+        return self.ask(calls.ReadAsset(model_id, name))[1]
 
     def send_weights(self, model_id: str, destination: socket.socket) -> None:
         """Have the broker send the image of the model that `manifest` opened last.
@@ -145,11 +150,12 @@ class BrokerClient:
             SealMissing, SealBroken: The file is not there, or not what was sealed.
             WeightsUndelivered: The receiver left or did not read in time.
         """
-        self._call(calls.SendWeights(model_id), descriptors=[destination.fileno()])
+        self.ask(calls.SendWeights(model_id), descriptors=[destination.fileno()])
 
-    def _call(
+    def ask(
         self, call: AnyCall, *, tail: bytes = b"", descriptors: Sequence[int] = ()
     ) -> tuple[Answer, bytes]:
+        """Make one call, and return its answer and tail."""
         head = msgspec.json.encode(call)
         if len(head) > HEAD_LIMIT_BYTES or len(tail) > CALL_TAIL_LIMIT_BYTES:
             raise FrameInvalid("The call is longer than 1 MiB. Sign or derive from a digest.")
@@ -179,8 +185,9 @@ class BrokerClient:
 class _Broker:
     """What a broker remembers between calls: the sealed files it has open."""
 
-    def __init__(self, keyring: Keyring, models: Path, stack: ExitStack) -> None:
+    def __init__(self, keyring: Keyring, models: Path, changes: Changes, stack: ExitStack) -> None:
         self._keyring = keyring
+        self._changes = changes
         self._models = models
         self._readers: dict[str, SealedReader] = {}
         stack.callback(self._close)
@@ -206,6 +213,8 @@ class _Broker:
             return Answer(), self._from_seal(call, frame)
         if isinstance(call, ReportCall):
             return reporting.answered(self._keyring, call, message=frame.tail)
+        if isinstance(call, ChangeCall):
+            return Answer(), self._changes(call)
         return self._from_keyring(call, frame)
 
     def _from_keyring(self, call: KeyCall, frame: Frame) -> tuple[Answer, bytes]:

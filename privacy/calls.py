@@ -89,10 +89,61 @@ class SendWeights(Call, frozen=True, tag="send_weights"):
     model_id: str
 
 
+class ShowPending(Call, frozen=True, tag="pending"):
+    """What waits: requests to destroy a key, and transitions that are in no entry yet."""
+
+
+class PrepareKey(Call, frozen=True, tag="prepare"):
+    """Make a key's next epoch, not yet in use."""
+
+    name: str
+    actor: str
+    reason: str
+
+
+class ActivateKey(Call, frozen=True, tag="activate"):
+    """Put the prepared epoch to use."""
+
+    name: str
+    actor: str
+    reason: str
+
+
+class RequestDestruction(Call, frozen=True, tag="request_destruction"):
+    """Note that somebody wants a key destroyed."""
+
+    key: str
+    actor: str
+    reason: str
+    window_s: int
+
+
+class ConfirmDestruction(Call, frozen=True, tag="confirm_destruction"):
+    """Destroy a key that somebody else wants destroyed."""
+
+    key: str
+    actor: str
+    reason: str
+
+
+class SettleTransitions(Call, frozen=True, tag="settle"):
+    """Let go of transitions that the audit log has taken in."""
+
+    ids: list[str]
+
+
 KeyCall = Derive | ActiveEpoch | Epochs | PublicKey | PublicKeys | Sign
 ReportCall = History | ListKeys | DocumentKey | SignDocument
 SealCall = ShowManifest | ReadAsset | SendWeights
-AnyCall = KeyCall | ReportCall | SealCall
+ChangeCall = (
+    ShowPending
+    | PrepareKey
+    | ActivateKey
+    | RequestDestruction
+    | ConfirmDestruction
+    | SettleTransitions
+)
+AnyCall = KeyCall | ReportCall | SealCall | ChangeCall
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

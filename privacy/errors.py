@@ -41,6 +41,10 @@ class TransitionForbidden(PrivacyError):
     """A key in this state cannot go to that one."""
 
 
+class ChangeForbidden(PrivacyError):
+    """Keys may not be changed from here."""
+
+
 class DestructionUnconfirmed(PrivacyError):
     """Destroying a key takes two security principals, within the window of the first."""
 
