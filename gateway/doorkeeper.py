@@ -1,6 +1,7 @@
 """The door: a credential becomes a principal with the right role, and every refusal an entry."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -43,24 +44,45 @@ class Doorkeeper:
 
     async def admit_any(self, scope: Scope, *, operation: str, roles: frozenset[Role]) -> Principal:
         """Return the caller if one of `roles` is theirs; raises as `admit`."""
+        principal = await self.known(scope, self._caller, operation=operation)
+        await self.allow(scope, principal, operation=operation, roles=roles)
+        return principal
+
+    async def known(
+        self, scope: Scope, look: Callable[[Scope], Principal | None], *, operation: str
+    ) -> Principal:
+        """Return who is found in a request. look: finds them, in a thread.
+
+        Raises:
+            RequestRefused: 401 `invalid_api_key`, 429 `too_many_attempts`.
+        """
         try:
             self.throttle.require_calm(source_ip(scope))
         except RequestRefused as early:
             await self._denied(scope, None, operation, early)
             raise
         # The look-up asks the disk and the key broker; the event loop serves others meanwhile.
-        principal = await asyncio.to_thread(self._caller, scope)
+        principal = await asyncio.to_thread(look, scope)
         if principal is None:
             self.throttle.wrong(source_ip(scope))
             unknown = _unknown()
             await self._denied(scope, None, operation, unknown)
             raise unknown
+        return principal
+
+    async def allow(
+        self, scope: Scope, principal: Principal, *, operation: str, roles: frozenset[Role]
+    ) -> None:
+        """Let a caller who is known go on.
+
+        Raises:
+            RequestRefused: 403 `insufficient_role`, `insufficient_scope`.
+        """
         refused = _forbidden(principal, operation, roles)
         if refused is not None:
             await self._denied(scope, principal, operation, refused)
             raise refused
         scope[ADMISSION] = Admission(principal, operation)
-        return principal
 
     @staticmethod
     def require_model(principal: Principal, model_id: str) -> None:

@@ -211,11 +211,19 @@ class Credentials:
         """Return who holds a client certificate (DER) that the TLS handshake verified."""
         return self._holder(_fingerprint(certificate), "certificate", now)
 
+    def active(self, credential_id: str, *, method: str, now: datetime) -> Principal | None:
+        """Return who holds a credential that was shown before, or None if it works no more."""
+        return self._found(credentials.c.id == credential_id, method, now)
+
     def _holder(self, key: str, method: str, now: datetime) -> Principal | None:
         hmacs = [_hmac(key, pepper) for pepper in self._peppers()]
-        query = credentials.select().where(credentials.c.key_hmac.in_(hmacs))
+        return self._found(credentials.c.key_hmac.in_(hmacs), method, now)
+
+    def _found(
+        self, which: "sa.ColumnElement[bool]", method: str, now: datetime
+    ) -> Principal | None:
         with self._engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(credentials.select().where(which)).one_or_none()
             if row is None or row.revoked_ms is not None or _expired(row.expires_ms, now):
                 return None
             own = _scopes.select().where(_scopes.c.credential_id == row.id)

@@ -5,6 +5,7 @@ are fetched from where the issuer's own document says, kept for a while, and fet
 token names one that is not known, at most once in ten seconds.
 """
 
+import hmac
 import ipaddress
 import json
 import threading
@@ -56,6 +57,14 @@ class Issuer:
         raise SettingsInvalid(f"The issuer {self.url!r} must be an https:// address.")
 
 
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who signed in at the issuer. until_s: when the token ends, Unix seconds."""
+
+    principal: Principal
+    until_s: int
+
+
 class Tokens:
     """Checks tokens. Safe to use from several threads.
 
@@ -81,7 +90,34 @@ class Tokens:
 
     def principal(self, token: str) -> Principal | None:
         """Return whom the token names, or None if it is not to be believed."""
-        if len(token) > TOKEN_LIMIT_CHARACTERS:
+        claims = self._claims(token)
+        return None if claims is None else self._named(claims)
+
+    def signed_in(self, token: str, *, nonce: str) -> SignedIn | None:
+        """Return whom an ID token names that was asked for with `nonce` (OIDC Core, 3.1.3.7)."""
+        claims = self._claims(token)
+        if claims is None or not hmac.compare_digest(str(claims.get("nonce")), nonce):
+            return None
+        # With several audiences the token says which of them it was issued to.
+        if claims.get("azp", self._issuer.audience) != self._issuer.audience:
+            return None
+        principal = self._named(claims)
+        return None if principal is None else SignedIn(principal, int(claims["exp"]))
+
+    def discovered(self) -> Mapping[str, Any]:
+        """Return the issuer's own document (OIDC Discovery, 4).
+
+        Raises:
+            OSError, ValueError: It cannot be had, or is another issuer's.
+        """
+        found = self._fetch(f"{self._issuer.url.rstrip('/')}/.well-known/openid-configuration")
+        if not isinstance(found, dict) or found.get("issuer") != self._issuer.url:
+            raise ValueError("another issuer's document")
+        return found
+
+    def _claims(self, token: str) -> Mapping[str, Any] | None:
+        """Return a token's claims, or None if it is not to be believed."""
+        if not token.isascii() or len(token) > TOKEN_LIMIT_CHARACTERS:
             return None
         for keys in self._key_sets():
             try:
@@ -89,7 +125,7 @@ class Tokens:
                 self._registry().validate(decoded.claims)
             except (JoseError, ValueError, TypeError, KeyError):
                 continue
-            return self._named(decoded.claims)
+            return decoded.claims
         return None
 
     def _key_sets(self) -> "Any":
@@ -108,12 +144,7 @@ class Tokens:
                 return self._keys
             self._fetched_at = self._clock()
             try:
-                document = self._fetch(
-                    f"{self._issuer.url.rstrip('/')}/.well-known/openid-configuration"
-                )
-                if document.get("issuer") != self._issuer.url:
-                    return self._keys
-                self._keys = _signing_keys(self._fetch(self._keys_url(document)))
+                self._keys = _signing_keys(self._fetch(self._keys_url(self.discovered())))
             except (OSError, ValueError, TypeError, KeyError, JoseError, AttributeError):
                 # An issuer that cannot be reached leaves the keys that are known.
                 return self._keys
@@ -161,10 +192,19 @@ def _signing_keys(document: Any) -> KeySet:
     return KeySet.import_key_set({"keys": keys})
 
 
-def _fetched(url: str) -> Any:
+def document(request: str | urllib.request.Request, *, timeout_s: float) -> Any:
+    """Return the JSON that the issuer answers, past no proxy and no redirection.
+
+    Raises:
+        OSError, ValueError: There is none.
+    """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
-    with opener.open(url, timeout=FETCH_S) as response:
+    with opener.open(request, timeout=timeout_s) as response:
         return json.loads(response.read(DOCUMENT_LIMIT_BYTES))
+
+
+def _fetched(url: str) -> Any:
+    return document(url, timeout_s=FETCH_S)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
