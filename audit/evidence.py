@@ -68,6 +68,25 @@ def events(
             yield index, json.loads(body)
 
 
+def newest(engine: sa.Engine, operation: str) -> dict[str, Any] | None:
+    """Return the newest entry of an operation, or None if there is none that can be read.
+
+    Raises:
+        LogUnavailable: The log cannot be read.
+    """
+    leaf = store.leaf.c
+    query = (
+        sa.select(leaf.body).where(leaf.operation == operation).order_by(leaf.idx.desc()).limit(1)
+    )
+    with store.reading(engine) as connection:
+        body = connection.scalars(query).first()
+    try:
+        event = json.loads(body) if body is not None else None
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
 def dangling(engine: sa.Engine, *, before_ms: int | None = None) -> list[dict[str, Any]]:
     """Return the intents that have no outcome, oldest first; only those older than `before_ms`.
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from audit.errors import LogUnavailable
 from gateway.answer import Answers
-from gateway.api import audit, health, models, openapi, provenance, receipts
+from gateway.api import audit, health, models, openapi, provenance, receipts, reports
 from gateway.api.asgi import REQUEST_ID, App, ClientGone, RequestIds
 from gateway.api.asking import Asking
 from gateway.api.chat import ChatDialect
@@ -31,6 +31,7 @@ from gateway.pacing import Pace
 from gateway.policy import PolicyInForce
 from gateway.provenance import Trace
 from gateway.recorder import Recorder
+from gateway.reports import Reports
 from gateway.routes import Routes
 from gateway.settings import Settings
 from privacy.errors import PrivacyError
@@ -44,8 +45,8 @@ class Gateway:
     """The parts that routes work with, started and ready.
 
     log: the audit log's database, to read. routes: where requests may go beside the home's own
-    models. trace: finds the request behind a text. receipt: signs for a request's outcome. checks:
-    what readiness is made of, by name.
+    models. trace: finds the request behind a text. receipt: signs for a request's outcome. reports:
+    compliance reports, asked for and kept. checks: what readiness is made of, by name.
     """
 
     settings: Settings
@@ -59,6 +60,7 @@ class Gateway:
     log: sa.Engine
     trace: Callable[[str], Trace]
     receipt: Callable[[str], str]
+    reports: Reports
     checks: Callable[[], dict[str, bool]]
     routes: Routes | None = None
 
@@ -87,7 +89,7 @@ def create_app(gateway: Gateway) -> App:
             body_limit_bytes=gateway.settings.body_limit_bytes,
         )
         app.router.routes.append(Route(path, route, methods=["POST"]))
-    for part in (models, openapi, provenance, receipts, audit, health):
+    for part in (models, openapi, provenance, receipts, audit, reports, health):
         app.include_router(part.router)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientGone, _gone)

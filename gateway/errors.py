@@ -57,6 +57,22 @@ class PeriodUnclear(GatewayError):
     """A report's period cannot be read; the message says how one is written."""
 
 
+class ReportFailed(GatewayError):
+    """A report could not be made; the message says why."""
+
+
+class ReportUnknown(GatewayError):
+    """No report of that id was asked for."""
+
+
+class ScheduleExists(GatewayError):
+    """There is such a schedule of reports already."""
+
+
+class ScheduleUnknown(GatewayError):
+    """There is no schedule of reports of that id."""
+
+
 class TuningImpossible(GatewayError):
     """Too little is recorded, or nothing better was found; the message says which."""
 

@@ -45,6 +45,7 @@ from gateway.policy import PolicyInForce, load
 from gateway.provenance import Trace, trace
 from gateway.receipts import issue
 from gateway.recorder import Recorder
+from gateway.reports import Workshop, kept
 from gateway.settings import Settings
 from gateway.throttle import Throttle
 from gateway.tokens import Issuer, Tokens
@@ -108,6 +109,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         stack.callback(budgets.flush)
         await stack.enter_async_context(flushed(budgets))
         await stack.enter_async_context(measured(settings, metrics, sequencer, catalogue))
+        shop = Workshop(settings, home, engine, keys, catalogue, recorder)
         yield Gateway(
             settings=settings,
             catalogue=catalogue,
@@ -125,6 +127,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             log=engine,
             trace=_tracer(engine, catalogue, keys, credentials, fingerprints),
             receipt=_receipts(engine, keys, settings),
+            reports=await stack.enter_async_context(kept(shop)),
             checks=lambda: _checks(sequencer, catalogue),
         )
 

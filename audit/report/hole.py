@@ -64,6 +64,20 @@ def read_hole(pdf: bytes) -> Hole:
         raise ReportForged(f"{_CHANGED}its signature cannot be read.") from error
 
 
+def detached(pdf: bytes) -> bytes:
+    """Return a report's signature as CMS in DER (RFC 5652), of everything around the hole.
+
+    It is the same signature that the file bears, for tools that know no PDF.
+
+    Raises:
+        ReportUnsigned, ReportForged: as `read_hole`.
+    """
+    start, end = bounds(pdf)
+    read_hole(pdf)
+    content = bytes.fromhex(pdf[start + 1 : end - 1].decode("ascii"))
+    return content[: parser.peek(content)]
+
+
 def verify_hole(hole: Hole, *, trusted: Sequence[bytes]) -> None:
     """Check that a report key signed what is around the hole.
 

@@ -22,6 +22,7 @@ from gateway.cli.session import Session, opened
 from gateway.errors import ChainBroken, ClientMissing
 from gateway.home import Home
 from gateway.identity import Role
+from gateway.report_making import Assignment
 from gateway.settings import Settings, load
 
 MODEL = "smollm2-135m"
@@ -152,7 +153,7 @@ def _prove(session: Session, answer: Answer) -> Path:
 
 def _report(session: Session) -> Path:
     note("Making the report ...")
-    written = write_report(session, framework="hipaa")
+    written = write_report(session, Assignment("hipaa"))
     if written.log_problem is not None:
         raise ChainBroken(f"The log does not verify: {written.log_problem}")
     return written.pdf

@@ -26,11 +26,10 @@ from gateway.models.blocks import EXACT
 from gateway.models.fetch import SOURCES, fetch
 from gateway.models.importing import TOKENIZER, ImportedModel, import_gguf
 from gateway.models.tokenizer import Tokenizer
+from gateway.report_facts import SIGNATURE
 from privacy import sealed, statement
 from privacy.errors import SealBroken, SealMissing
 from privacy.sealed import CIPHER, SealedModel
-
-SIGNATURE = "Ed25519 and ML-DSA-65"
 
 app = typer.Typer(
     help="Models: fetch, import, seal, verify, list, inspect, statement.", no_args_is_help=True

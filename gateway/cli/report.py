@@ -3,39 +3,27 @@
 pyHanko takes most of a second to import, so only what signs or verifies imports it.
 """
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from audit import evidence
-from audit.anchoring import anchored
-from audit.controls.catalogue import load
-from audit.controls.scope import LogState
 from audit.errors import LogTampered
-from audit.report.generate import Report, generate_report
+from gateway.cli import schedules
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, write_file
-from gateway.cli.report_check import (
-    Demand,
-    checked,
-    key_of,
-    report_key,
-    trusted_keys,
-    twin,
-)
+from gateway.cli.report_check import Demand, checked, key_of, report_key, trusted_keys
 from gateway.cli.report_facts import facts
 from gateway.cli.session import Session, opened
-from gateway.cli.trust import verified_log, verifier_key
-from gateway.errors import PeriodUnclear
+from gateway.cli.trust import log_keys
+from gateway.report_making import DAY, Assignment, Source, day, make, write
 
-app = typer.Typer(help="Compliance reports: generate, verify, certificate.", no_args_is_help=True)
+app = typer.Typer(
+    help="Compliance reports: generate, verify, certificate, schedule.", no_args_is_help=True
+)
+app.add_typer(schedules.app, name="schedule")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +59,9 @@ def generate(
 
     Exit code 1 if the log is tampered.
     """
-    first = _day(start) if start else None
-    last = _day(end) if end else None
+    assignment = Assignment(framework, day(start) if start else None, _end(end))
     with opened(home) as session:
-        written = write_report(session, framework=framework, start=first, last_day=last, out=out)
+        written = write_report(session, assignment, out=out)
     if as_json:
         print_json(
             {
@@ -117,7 +104,7 @@ def verify(
     Exit code 1 if the file was changed, another key signed it, or the log gives other figures.
     JSON files of the same name beside it must say the same.
     """
-    demand = Demand(framework, start and f"{_day(start):%Y-%m-%d}", end and f"{_day(end):%Y-%m-%d}")
+    demand = Demand(framework, start and f"{day(start):%Y-%m-%d}", end and f"{day(end):%Y-%m-%d}")
     if certificate is not None:
         found = checked(file, public_keys=[key_of(certificate)], demand=demand)
     else:
@@ -151,112 +138,29 @@ def print_certificate(
         print_lines(f"Wrote {out}")
 
 
-def write_report(
-    session: Session,
-    *,
-    framework: str,
-    start: datetime | None = None,
-    last_day: datetime | None = None,
-    out: Path | None = None,
-) -> Written:
+def write_report(session: Session, assignment: Assignment, *, out: Path | None = None) -> Written:
     """Examine the log over a period, write the signed PDF, and record that it was done.
-
-    start, last_day: midnights in UTC; from the log's first entry, until now, where absent.
 
     Raises:
         ControlsError: There is no such framework, or the period is empty.
         LogUnavailable: The log cannot be read, or the report cannot be recorded.
     """
     now = datetime.now(UTC)
-    # Said before a log of millions is verified for nothing.
-    load(framework)
-    log, first_ms = _log_state(session)
-    report = generate_report(
-        framework=framework,
-        start=start or _moment(first_ms, now),
-        end=last_day + timedelta(days=1) if last_day else now,
-        events=_readable(session),
-        log=log,
-        system=facts(session),
-        now=now,
-        version=version("sealgate"),
-    )
-    pdf = out or session.home.reports / f"{framework}-{now:%Y%m%dT%H%M%SZ}.pdf"
-    signed = _signed(report, session, now)
-    write_file(pdf, signed)
-    twins = tuple(twin(pdf, name) for name in report.attachments)
-    for path, content in zip(twins, report.attachments.values(), strict=True):
-        write_file(path, (json.dumps(json.loads(content), indent=1) + "\n").encode())
+    source = Source(session.engine, log_keys(session), facts(session))
+    made = make(assignment, source, key=report_key(session), now=now)
+    pdf = out or session.home.reports / f"{made.framework}-{now:%Y%m%dT%H%M%SZ}.pdf"
+    twins = write(made, pdf)
     session.record(
         "report.generated",
         {
-            "framework": framework,
+            "framework": made.framework,
             "file": pdf.name,
-            "sha256": hashlib.sha256(signed).hexdigest(),
-            "log_size": log.size,
+            "sha256": made.sha256,
+            "log_size": made.log_size,
         },
     )
-    return Written(pdf, twins, report.summary["counts"], log.problem)
+    return Written(pdf, twins, made.counts, made.problem)
 
 
-def _moment(first_ms: int | None, now: datetime) -> datetime:
-    """Return the start of a period that nobody named: the log's first entry, or a day ago."""
-    if first_ms is None:
-        return now - timedelta(days=1)
-    return min(now, datetime.fromtimestamp(first_ms / 1000, UTC))
-
-
-def _signed(report: Report, session: Session, now: datetime) -> bytes:
-    from audit.report.signature import verify_signature  # noqa: PLC0415 - see above
-    from audit.report.signing import sign_report  # noqa: PLC0415 - see above
-
-    key = report_key(session)
-    signed = sign_report(
-        report.pdf,
-        attachments=report.attachments,
-        key=key,
-        signed_at=now.replace(microsecond=0),
-    )
-    # A key that was rotated meanwhile would leave a report that nobody can verify.
-    verify_signature(signed, public_keys=[key.public])
-    return signed
-
-
-def _log_state(session: Session) -> tuple[LogState, int | None]:
-    """Verify the log; return what that found, and the first entry's time in milliseconds."""
-    key = verifier_key(session)
-    try:
-        found = verified_log(session)
-    except LogTampered as error:
-        # The report is made all the same: that the log does not verify is what it must say.
-        times = [event.get("time") for _, event in _readable(session)]
-        first_ms = min((at for at in times if isinstance(at, int) and at > 0), default=None)
-        state = LogState(key.name, len(times), "", "", verified=False, problem=str(error))
-        return state, first_ms
-    state = LogState(
-        key.name,
-        found.size,
-        found.root,
-        found.note,
-        verified=True,
-        anchored=bool(anchored(session.engine)),
-    )
-    return state, found.first_ms
-
-
-def _readable(session: Session) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield entries up to the first that is no JSON object; a log that verifies has none."""
-    with suppress(ValueError, TypeError):
-        for index, event in evidence.events(session.engine):
-            if not isinstance(event, dict):
-                return
-            yield index, event
-
-
-def _day(text: str) -> datetime:
-    try:
-        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-        # The calendar's last day has no day after it, at which a period could end.
-        return day + timedelta(days=1) - timedelta(days=1)
-    except (ValueError, OverflowError):
-        raise PeriodUnclear(f"{text!r} is no day. Write it as 2026-01-31.") from None
+def _end(last: str | None) -> datetime | None:
+    return day(last) + DAY if last else None

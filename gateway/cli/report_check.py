@@ -18,6 +18,7 @@ from audit.report.errors import ReportContradicted
 from gateway.cli.output import read_file
 from gateway.cli.session import Session
 from gateway.cli.trust import verified_log
+from gateway.report_making import twin
 from privacy.records import DECRYPT_ONLY
 from privacy.signatures import P256
 
@@ -173,11 +174,6 @@ def checked(
         entry=entry,
         beside=beside,
     )
-
-
-def twin(pdf: Path, attachment: str) -> Path:
-    """Return where a report's attachment lies beside it: a.pdf has a.summary.json."""
-    return pdf.with_suffix(f".{attachment}")
 
 
 def _agreeing(file: Path, attachments: Mapping[str, bytes]) -> tuple[str, ...]:

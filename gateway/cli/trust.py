@@ -1,10 +1,11 @@
 """What this home's own keys say of its log: checks that know every epoch of the checkpoint key."""
 
-from audit import checkpoint
 from audit.checkpoint import VerifierKey
 from audit.errors import ProofInvalid
-from audit.verify import LogReport, Proved, verify_log, verify_proof
+from audit.verify import LogReport, Proved, verify_proof
+from gateway import report_making
 from gateway.cli.session import Session
+from gateway.report_making import LogKeys
 
 
 def verifier_key(session: Session) -> VerifierKey:
@@ -18,26 +19,17 @@ def earlier_keys(session: Session) -> list[VerifierKey]:
     return [VerifierKey(session.settings.origin, key) for key in keys]
 
 
-def verified_log(session: Session) -> LogReport:
-    """Verify the whole log, also what was signed before the checkpoint key was rotated.
-
-    Raises:
-        LogTampered, CheckpointInvalid: It does not hold; the error names the entry.
-        LogUnavailable: It cannot be read.
-    """
-    key, keyring = verifier_key(session), session.keyring
-    # An old checkpoint may carry a key that was compromised or destroyed since: its root is
-    # compared with the tree that the newest one signs, so its own signature adds nothing.
-    report = verify_log(
-        session.engine,
-        origin=key.name,
-        public_key=key.public_key,
-        earlier=keyring.history("checkpoint"),
+def log_keys(session: Session) -> LogKeys:
+    """Return whose checkpoints count for this log."""
+    keyring = session.keyring
+    return LogKeys(
+        session.settings.origin, keyring.public_keys("checkpoint"), keyring.history("checkpoint")
     )
-    if report.note:
-        trusted = keyring.public_keys("checkpoint")
-        checkpoint.verify(report.note, origin=key.name, public_key=trusted[0], earlier=trusted[1:])
-    return report
+
+
+def verified_log(session: Session) -> LogReport:
+    """Verify the whole log, as `gateway.report_making.verified_log` does, by this home's keys."""
+    return report_making.verified_log(session.engine, log_keys(session))
 
 
 def verified_proof(session: Session, document: str | bytes) -> Proved:
