@@ -28,7 +28,8 @@ from sandbox.engines.onnx import OnnxEngine
 from sandbox.generate import generate
 from sandbox.launch import Worker, Zygote
 from sandbox.limits import Limits
-from sandbox.pool import Pool, TokenBatch
+from sandbox.pool import Pool
+from sandbox.readings import TokenBatch
 from sandbox.wire import Job
 
 UNLOCKED = ("-I", str(Path(__file__).with_name("sandbox_unlocked.py")))

@@ -17,6 +17,7 @@ from onnxruntime import OrtValue
 
 from gateway.models import architecture, gguf, onnx_graph
 from sandbox.engines import onnx as engine
+from sandbox.engines import runtime
 
 PROMPT = list(range(100, 164))
 
@@ -41,14 +42,12 @@ def _engine(path: Path, layers: int) -> engine.OnnxEngine:
     with gguf.opened(path) as file:
         shape = replace(architecture.read(file), layers=layers)
         graphs = onnx_graph.build(file, shape)
-        runtime = engine._runtime()  # noqa: SLF001 - the engine's own options, measured as they are
+        library = runtime.runtime()
         values = {n: OrtValue.ortvalue_from_numpy(v) for n, v in graphs.tensors.items()}
 
         def session(graph: bytes, unused: list[str]) -> object:
-            options = engine._options(runtime)  # noqa: SLF001 - as above
-            names = [name for name in values if name not in unused]
-            options.add_external_initializers(names, [values[name] for name in names])
-            return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            declared = {name: value for name, value in values.items() if name not in unused}
+            return runtime.session(library, memoryview(graph), declared)
 
         sessions = engine.Sessions(
             prompt=session(graphs.prompt, graphs.prompt_unused), step=session(graphs.step, [])

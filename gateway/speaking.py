@@ -16,7 +16,8 @@ from gateway.likelihoods import likelihoods
 from gateway.outgoing import Outgoing
 from gateway.question import Question, TokenLikelihood
 from gateway.routes import Routing
-from sandbox.pool import Finished, TokenBatch
+from sandbox.pool import Finished
+from sandbox.readings import TokenBatch
 from sandbox.wire import Job
 
 UNMARKED: Mapping[str, Any] = {"status": "unmarked", "marked": 0, "log_evidence": None}

@@ -27,15 +27,15 @@ REAP_LIMIT_S = 5.0
 _GRAMMAR = f"failed: {GrammarRefused.__name__}: "
 
 
-async def converse(worker: Worker, job: wire.Job) -> AsyncGenerator[tuple[bytes, bytes], None]:
-    """Send the job and yield the worker's frames until it closes its socket.
+async def converse(worker: Worker, job: bytes) -> AsyncGenerator[tuple[bytes, bytes], None]:
+    """Send the job's frame and yield the worker's frames until it closes its socket.
 
     Raises:
         FrameInvalid: The worker does not speak the protocol.
     """
     loop = asyncio.get_running_loop()
     try:
-        await loop.sock_sendall(worker.connection, wire.frame(wire.JOB, wire.encode(job)))
+        await loop.sock_sendall(worker.connection, job)
         buffer = bytearray()
         while data := await loop.sock_recv(worker.connection, _RECEIVE_BYTES):
             buffer += data

@@ -11,13 +11,15 @@ from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sandbox import attest, conversation, outer, wire
 from sandbox.errors import FrameInvalid, SandboxError, ZygoteFailed
 from sandbox.launch import ENTRY, SendWeights, Worker, Zygote, launch
 from sandbox.limits import Limits
+from sandbox.readings import Reader, TokenBatch, TokenReader, Undue, Vector, VectorReader
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 # A worker locks itself down in about a millisecond; one that takes this long never will.
@@ -30,14 +32,6 @@ class Started:
     """A worker took the job. attestation: what confines it."""
 
     attestation: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenBatch:
-    """Tokens of the answer, in order. likelihoods: one for each token, if the job asked."""
-
-    tokens: tuple[int, ...]
-    likelihoods: tuple[wire.Likelihood, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +120,22 @@ class Pool:
         Raises:
             SandboxError: The answer is not whole; the error carries the worker's attestation.
         """
+        async with aclosing(self._serve(TokenReader(job), deadline_s=deadline_s)) as items:
+            async for item in items:
+                yield item
+
+    async def embed(
+        self, inputs: wire.Inputs, *, dimensions: int, deadline_s: float
+    ) -> AsyncGenerator[Started | Vector | Finished, None]:
+        """Embed texts in a worker of its own, as `run` answers: one vector a text, in order."""
+        reader = VectorReader(inputs, dimensions=dimensions)
+        async with aclosing(self._serve(reader, deadline_s=deadline_s)) as items:
+            async for item in items:
+                yield item
+
+    async def _serve(
+        self, reader: Reader[T], *, deadline_s: float
+    ) -> AsyncGenerator[Started | T | Finished, None]:
         deadline = time.monotonic() + deadline_s
         worker = await self._take(limit_s=deadline_s)
         # A timer rather than a timeout around the reads: it also ends a worker whose reader stalls.
@@ -134,28 +144,20 @@ class Pool:
         )
         end: wire.End | None = None
         told = "ended before its answer"
-        left = job.max_tokens
-        likely: list[wire.Likelihood] = []
         try:
             yield Started(worker.attestation)
+            job = wire.frame(reader.kind, reader.payload)
             async with aclosing(conversation.converse(worker, job)) as frames:
                 async for kind, payload in frames:
                     if kind == wire.END:
+                        reader.close()
                         end = wire.decode_end(payload)
                         break
-                    if kind == wire.LIKELY and job.likely is not None and len(likely) < left:
-                        likely.append(wire.decode_likelihood(payload))
-                        continue
-                    if kind != wire.TOKENS:
-                        told = conversation.told(kind, payload)
-                        break
-                    tokens = wire.unpack_tokens(payload)
-                    left -= len(tokens)
-                    if left < 0:
-                        told = f"sent more than the {job.max_tokens} tokens it was asked for"
-                        break
-                    yield TokenBatch(tokens, tuple(likely))
-                    likely.clear()
+                    item = reader.read(kind, payload)
+                    if item is not None:
+                        yield item
+        except Undue as error:
+            told = str(error)
         except FrameInvalid as error:
             told = f"broke the protocol: {error}"
         finally:

@@ -12,6 +12,8 @@ import struct
 from typing import Any
 
 from sandbox.descriptors import receive as take
+from sandbox.engines import embedding
+from sandbox.engines.embedding import EmbeddingEngine
 from sandbox.engines.onnx import OnnxEngine
 from sandbox.errors import ZygoteFailed
 
@@ -20,8 +22,8 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 _length = struct.Struct(">I")
 
 
-def receive(connection: socket.socket) -> OnnxEngine:
-    """Take one message of weights and load the engine from it.
+def receive(connection: socket.socket) -> OnnxEngine | EmbeddingEngine:
+    """Take one message of weights and load the engine that its settings ask for.
 
     Raises:
         ZygoteFailed: The message is not one, or its memory could still be written.
@@ -34,6 +36,8 @@ def receive(connection: socket.socket) -> OnnxEngine:
     finally:
         os.close(memory)
     mapped.madvise(mmap.MADV_DONTDUMP)
+    if header["config"].get("format") == embedding.FORMAT:
+        return EmbeddingEngine.load(header, memoryview(mapped))
     return OnnxEngine.load(header, memoryview(mapped))
 
 

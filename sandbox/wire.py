@@ -18,9 +18,13 @@ MOST_BYTES = 1 << 20
 HEADER_BYTES = 4
 # OpenAI's bound on `top_logprobs`.
 MOST_LIKELY = 20
+# OpenAI's bound on the texts of one request for embeddings, and what a frame has room for.
+MOST_INPUTS = 2048
+MOST_INPUT_TOKENS = 1 << 17
 
 NOTICES, READY, JOB, TOKENS, END, FAILED = b"N", b"R", b"J", b"T", b"E", b"F"
 LIKELY = b"P"
+INPUTS, VECTOR = b"I", b"V"
 REHEARSE = b"H"
 LOADED, SPAWN, WORKER, EXITED = b"L", b"S", b"W", b"X"
 
@@ -67,6 +71,16 @@ class Job:
     shaping: Shaping = field(default_factory=Shaping)
     grammar: str = field(default="", repr=False)
     likely: Annotated[int, msgspec.Meta(ge=0, le=MOST_LIKELY)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Texts to embed, each as token ids; their vectors come back in the same order."""
+
+    texts: Annotated[
+        list[Annotated[list[int], msgspec.Meta(min_length=1)]],
+        msgspec.Meta(min_length=1, max_length=MOST_INPUTS),
+    ] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +131,7 @@ class Exited:
 
 encode = msgspec.msgpack.Encoder().encode
 _job = msgspec.msgpack.Decoder(Job)
+_inputs = msgspec.msgpack.Decoder(Inputs)
 _end = msgspec.msgpack.Decoder(End)
 _likelihood = msgspec.msgpack.Decoder(Likelihood)
 _spawned = msgspec.msgpack.Decoder(Spawned)
@@ -178,6 +193,11 @@ def unpack_tokens(payload: bytes) -> tuple[int, ...]:
 def decode_job(payload: bytes) -> Job:
     """Decode a job; raises FrameInvalid if it is not one."""
     return _decoded(_job, payload)
+
+
+def decode_inputs(payload: bytes) -> Inputs:
+    """Decode texts to embed; raises FrameInvalid if they are none."""
+    return _decoded(_inputs, payload)
 
 
 def decode_end(payload: bytes) -> End:

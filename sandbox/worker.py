@@ -4,49 +4,32 @@ import os
 from typing import NoReturn
 
 from sandbox import lockdown, wire
-from sandbox.errors import FrameInvalid, SandboxError
-from sandbox.generate import Engine, generate
-from sandbox.grammar import Grammars
+from sandbox.errors import SandboxError
 from sandbox.lockdown import SOCKET, Walls
-from sandbox.rehearsal import rehearse
+from sandbox.services import Service
 
 DONE, FAILED = 0, 70
-# Enough to run the engine's every path for short jobs, and to be over soon if one comes.
-REHEARSAL_TOKENS = 2
 
 
-def serve_once(
-    engine: Engine, walls: Walls, *, socket: int, grammars: Grammars | None = None
-) -> NoReturn:
+def serve_once(service: Service, walls: Walls, *, socket: int) -> NoReturn:
     """Lock down, say READY, answer one job and exit. `os._exit`: nothing of the zygote's runs."""
     code = FAILED
     try:
         lockdown.lock_worker(walls, connection=socket)
         _write(wire.frame(wire.READY))
-        _answer(engine, grammars)
+        _answer(service)
         code = DONE
     except BaseException as error:  # noqa: BLE001 - the process's edge: whatever it was, it ends
         _report(error)
     os._exit(code)
 
 
-def _answer(engine: Engine, grammars: Grammars | None) -> None:
+def _answer(service: Service) -> None:
     kind, payload = _read()
     if kind == wire.REHEARSE:
-        rehearse(engine, prompt_tokens=REHEARSAL_TOKENS, max_tokens=REHEARSAL_TOKENS)
+        service.rehearse()
         kind, payload = _read()
-    if kind != wire.JOB:
-        raise FrameInvalid("A worker takes a job and nothing else.")
-
-    def emit(token: int) -> None:
-        _write(wire.frame(wire.TOKENS, wire.pack_tokens([token])))
-
-    def tell(likelihood: wire.Likelihood) -> None:
-        _write(wire.frame(wire.LIKELY, wire.encode(likelihood)))
-
-    job = wire.decode_job(payload)
-    end = generate(engine, job, emit=emit, tell=tell, grammars=grammars)
-    _write(wire.frame(wire.END, wire.encode(end)))
+    _write(wire.frame(wire.END, wire.encode(service.serve(kind, payload, _write))))
 
 
 def _report(error: BaseException) -> None:

@@ -29,20 +29,20 @@ from sandbox import (
 )
 from sandbox.confinement import forbid_dumps
 from sandbox.descriptors import keep_only
+from sandbox.engines.embedding import EmbeddingEngine
 from sandbox.errors import SandboxError
 from sandbox.generate import Engine
 from sandbox.grammar import Grammars
 from sandbox.limits import Limits
 from sandbox.lockdown import Walls
 from sandbox.namespaces import Child
-from sandbox.rehearsal import rehearse
-from sandbox.vocabulary import Vocabulary
+from sandbox.services import Embedding, Service, Speaking
 from sandbox.worker import serve_once
 
-WARM_UP_TOKENS = 16
 
-
-def main(load: Callable[[socket.socket], Engine] = weights.receive) -> None:
+def main(
+    load: Callable[[socket.socket], Engine | EmbeddingEngine] = weights.receive,
+) -> None:
     """Load, lock down, serve until the gateway lets go of the control socket.
 
     load: makes the engine from what arrives on the weights' socket.
@@ -59,31 +59,29 @@ def main(load: Callable[[socket.socket], Engine] = weights.receive) -> None:
     # control socket's closing is what ends us.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        engine, words = _loaded(arguments.weights, load)
-        grammars = Grammars(words) if words else None
-        _warm(engine, grammars)
+        service = _loaded(arguments.weights, load)
+        _warm(service)
         walls, lifeline = _prepare_walls(arguments.limits, control)
         lockdown.lock_zygote(uid=arguments.uid, gid=arguments.gid)
         control.send(wire.LOADED + wire.encode(_attestation(walls, arguments.limits)))
     except (SandboxError, OSError) as error:
         control.send(wire.FAILED + f"{error}".encode()[:1000])
         return
-    _Nursery(engine, grammars, walls, control, lifeline).run()
+    _Nursery(service, walls, control, lifeline).run()
 
 
-def _loaded(
-    descriptor: int, load: Callable[[socket.socket], Engine]
-) -> tuple[Engine, Vocabulary | None]:
+def _loaded(descriptor: int, load: Callable[[socket.socket], Engine | EmbeddingEngine]) -> Service:
     forbid_dumps()
     with socket.socket(fileno=descriptor) as connection:
-        return load(connection), vocabulary.receive(connection)
+        engine, words = load(connection), vocabulary.receive(connection)
+    if isinstance(engine, EmbeddingEngine):
+        return Embedding(engine)
+    return Speaking(engine, Grammars(words) if words else None)
 
 
-def _warm(engine: Engine, grammars: Grammars | None) -> None:
+def _warm(service: Service) -> None:
     """Run once everything that a request will run, and share what that left."""
-    rehearse(engine, prompt_tokens=WARM_UP_TOKENS, max_tokens=WARM_UP_TOKENS)
-    if grammars is not None:
-        grammars.warm()
+    service.warm()
     gc.collect()
     # Nothing that lives now is ever looked at again by a worker's collector: its pages stay shared.
     gc.freeze()
@@ -126,14 +124,12 @@ class _Nursery:
 
     def __init__(
         self,
-        engine: Engine,
-        grammars: Grammars | None,
+        service: Service,
         walls: Walls,
         control: socket.socket,
         lifeline: int,
     ) -> None:
-        self._engine = engine
-        self._grammars = grammars
+        self._service = service
         self._walls = walls
         self._control = control
         # Held open, never written: its closing, by our death, is what workers look for.
@@ -165,7 +161,7 @@ class _Nursery:
             self._control.send(wire.FAILED + f"{error}".encode()[:1000])
             return
         if child is None:
-            serve_once(self._engine, self._walls, socket=theirs.detach(), grammars=self._grammars)
+            serve_once(self._service, self._walls, socket=theirs.detach())
         self._children[child.pidfd] = child
         self._poll.register(child.pidfd, select.POLLIN)
         message = wire.WORKER + wire.encode(wire.Spawned(child.pid))

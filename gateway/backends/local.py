@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from gateway.errors import RequestRefused
-from sandbox.pool import Finished, Pool, Started, TokenBatch
+from sandbox.pool import Finished, Pool, Started
+from sandbox.readings import TokenBatch
 from sandbox.wire import Job
 
 

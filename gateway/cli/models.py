@@ -22,9 +22,10 @@ from gateway.cli.output import (
 )
 from gateway.cli.session import Session, opened
 from gateway.errors import FileUnwritable
+from gateway.models.bert import import_bert
 from gateway.models.blocks import EXACT
 from gateway.models.fetch import SOURCES, fetch
-from gateway.models.importing import TOKENIZER, ImportedModel, import_gguf
+from gateway.models.importing import FORMAT, TOKENIZER, ImportedModel, import_gguf
 from gateway.models.tokenizer import Tokenizer
 from gateway.report_facts import SIGNATURE
 from privacy import sealed, statement
@@ -52,7 +53,9 @@ def fetch_named(
 
 @app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="GGUF file.")],
+    file: Annotated[
+        Path, typer.Argument(help="GGUF file, or directory of a sentence-transformers model.")
+    ],
     *,
     model_id: Annotated[
         str | None, typer.Option("--id", help="Name to serve it under; from the file's if absent.")
@@ -63,9 +66,9 @@ def import_file(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import a GGUF model and seal it."""
+    """Import a GGUF model, or one that embeds, and seal it."""
     with opened(home) as session:
-        imported = import_gguf(file, model_id=model_id)
+        imported = import_model(file, model_id=model_id)
         _tell(imported)
         model = _seal(session, imported)
         if remove_source:
@@ -80,8 +83,8 @@ def _tell(model: ImportedModel) -> None:
         kept = "kept as they are" if conversion.kind in EXACT else f"error {conversion.error:.2g}"
         note(f"{conversion.tensors} tensors of {conversion.kind}: {kept}.")
     context = int(model.config["context_length"])
-    size_mib = model.state_bytes(context) / 2**20
-    note(f"An answer of all its {context} tokens of context takes {size_mib:.0f} MiB.")
+    if size := model.state_bytes(context):
+        note(f"An answer of all its {context} tokens of context takes {size / 2**20:.0f} MiB.")
 
 
 @app.command("seal")
@@ -168,6 +171,15 @@ def export_statement(
         print_lines(f"Wrote {out}, over {path}.")
 
 
+def import_model(path: Path, *, model_id: str | None = None) -> ImportedModel:
+    """Import a GGUF file, or a directory of a sentence-transformers model.
+
+    Raises:
+        ModelError: It is neither, or is damaged.
+    """
+    return (import_bert if path.is_dir() else import_gguf)(path, model_id=model_id)
+
+
 def fetch_and_seal(session: Session, name: str) -> SealedModel:
     """Fetch a reference model, seal it under its own name, and leave no plaintext behind.
 
@@ -176,7 +188,7 @@ def fetch_and_seal(session: Session, name: str) -> SealedModel:
         PrivacyError: It cannot be sealed.
     """
     with tempfile.TemporaryDirectory(dir=session.home.path, prefix=".fetch-") as scratch:
-        imported = import_gguf(fetch(name, into=Path(scratch)), model_id=name)
+        imported = import_model(fetch(name, into=Path(scratch)), model_id=name)
     return _seal(session, imported)
 
 
@@ -191,7 +203,7 @@ def manifests(session: Session) -> Iterator[dict[str, Any]]:
 
 
 def tokenizers(session: Session) -> dict[str, Tokenizer]:
-    """Return each sealed model's tokeniser, by model id.
+    """Return the tokeniser of each sealed model that writes text, by model id.
 
     Raises:
         SealBroken: One does not hold.
@@ -200,7 +212,8 @@ def tokenizers(session: Session) -> dict[str, Tokenizer]:
     for model_id in session.home.model_ids():
         path = _container(session, model_id)
         with sealed.opened(path, keyring=session.keyring, model_id=model_id) as reader:
-            found[model_id] = Tokenizer(reader.asset(TOKENIZER))
+            if reader.manifest["config"]["format"] == FORMAT:
+                found[model_id] = Tokenizer(reader.asset(TOKENIZER))
     return found
 
 

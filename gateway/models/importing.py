@@ -58,7 +58,9 @@ class ImportedModel:
     conversions: tuple[Conversion, ...] = ()
 
     def state_bytes(self, tokens: int) -> int:
-        """Return what keys and values of so many tokens take in memory."""
+        """Return what keys and values of so many tokens take in memory: none to embed."""
+        if "kv_heads" not in self.config:
+            return 0
         sizes = (int(self.config[key]) for key in ("layers", "kv_heads", "head_dim"))
         return 2 * STATE_BYTES * math.prod(sizes) * tokens
 
@@ -97,7 +99,7 @@ def import_gguf(path: Path, *, model_id: str | None = None) -> ImportedModel:
             TEMPLATE: _chat_template(file.metadata).encode(),
         }
         return ImportedModel(
-            model_id or _identifier(path.stem),
+            model_id or identifier(path.stem),
             config,
             graphs.prompt + graphs.step,
             dict(graphs.tensors),
@@ -150,6 +152,6 @@ def _text(metadata: Mapping[str, Any], key: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _identifier(stem: str) -> str:
-    identifier = _ID_RUBBISH.sub("-", stem.lower()).strip("-.")[:ID_LIMIT]
-    return identifier or "model"
+def identifier(stem: str) -> str:
+    """Make a model's id of its file's name."""
+    return _ID_RUBBISH.sub("-", stem.lower()).strip("-.")[:ID_LIMIT] or "model"

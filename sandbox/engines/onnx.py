@@ -4,7 +4,6 @@ The session is made before the fork with no thread but the caller's; after it a 
 memory and nothing else: no file, no thread, no clock it would have to ask for.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sandbox.engines import runtime
+
 # Longer prompts go through in pieces: attention's workspace grows with the piece.
 CHUNK_TOKENS = 512
 # From here on the graph for prompts is the faster one; it has a fixed cost per piece.
 PROMPT_TOKENS = 24
-ERRORS_ONLY = 3
 
 
 class OnnxEngine:
@@ -46,23 +46,15 @@ class OnnxEngine:
         Raises:
             ValueError: The header points outside `memory`.
         """
-        runtime = _runtime()
-        values = {
-            entry["name"]: runtime.OrtValue.ortvalue_from_numpy(_view(entry, memory))
-            for entry in header["tensors"]
-        }
-        graphs = _slice(header["graph"], memory)
+        library = runtime.runtime()
+        values = runtime.tensors(library, header, memory)
+        graphs = runtime.part(header["graph"], memory)
 
         def session(name: str) -> Any:
             place = header["config"]["graphs"][name]
-            graph = _slice(place, graphs)
             # The runtime refuses a weight that the graph does not declare.
-            declared = [key for key in values if key not in place["unused"]]
-            options = _options(runtime)
-            options.add_external_initializers(declared, [values[key] for key in declared])
-            return runtime.InferenceSession(
-                bytes(graph), options, providers=["CPUExecutionProvider"], enable_fallback=False
-            )
+            declared = {key: value for key, value in values.items() if key not in place["unused"]}
+            return runtime.session(library, runtime.part(place, graphs), declared)
 
         sessions = Sessions(prompt=session("prompt"), step=session("step"))
         engine = OnnxEngine(sessions, header["config"])
@@ -175,41 +167,6 @@ class Decoding:
             binding.bind_cpu_input(f"past_{name}", cache)
             _bind_output(binding, f"present_{name}", cache)
         return binding
-
-
-def _runtime() -> Any:
-    """Import ONNX Runtime with its telemetry off: it starts a thread at import otherwise."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    os.environ["ORT_TELEMETRY_DISABLED"] = "1"
-    import onnxruntime  # noqa: PLC0415 - the environment must be set before
-
-    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
-    return onnxruntime
-
-
-def _options(runtime: Any) -> Any:
-    """One thread, the caller's: a second would be lost in the fork and hang the first run."""
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = ERRORS_ONLY
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    return options
-
-
-def _view(entry: Mapping[str, Any], memory: memoryview) -> NDArray[Any]:
-    data = np.frombuffer(_slice(entry, memory), np.dtype(entry["dtype"]))
-    return data.reshape(entry["shape"])
-
-
-def _slice(entry: Mapping[str, Any], memory: memoryview) -> memoryview:
-    begin, end = int(entry["offset"]), int(entry["offset"]) + int(entry["length"])
-    if not 0 <= begin <= end <= len(memory):
-        name = entry.get("name", "the graph")
-        raise ValueError(f"The header places {name} outside the weights.")
-    return memory[begin:end]
 
 
 def _bind_output(binding: Any, name: str, value: NDArray[np.float32]) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from sandbox.pool import Finished, TokenBatch
+from sandbox.pool import Finished
+from sandbox.readings import TokenBatch
 from sandbox.wire import Job
 
 HERE = Path(__file__).parent

@@ -10,7 +10,8 @@ import pytest
 
 from sandbox import conversation, wire
 from sandbox.errors import DeadlinePassed, WorkerDied, ZygoteFailed
-from sandbox.pool import Finished, Started, TokenBatch
+from sandbox.pool import Finished, Started
+from sandbox.readings import TokenBatch
 from tests.security import hostile_zygote as told
 from tests.security.hostile import alive, answered, job, workers, zygote_of
 
@@ -148,9 +149,10 @@ async def test_closing_the_iterator_kills_the_worker_at_once(pool, settled):
 
 async def test_second_job_on_a_worker_meets_a_closed_socket(pool):
     worker = await pool._take(limit_s=10)
-    frames = [kind async for kind, _ in conversation.converse(worker, job(told.ANSWER))]
+    framed = wire.frame(wire.JOB, wire.encode(job(told.ANSWER)))
+    frames = [kind async for kind, _ in conversation.converse(worker, framed)]
     assert frames == [*[wire.TOKENS] * 4, wire.END]
-    again = [kind async for kind, _ in conversation.converse(worker, job(told.ANSWER))]
+    again = [kind async for kind, _ in conversation.converse(worker, framed)]
     assert again == []
     await conversation.bury(worker, whole=True)
 
