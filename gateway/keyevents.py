@@ -7,6 +7,7 @@ twice. See docs/formats/keyring-v1.md, "States".
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote, unquote
 
 from audit.errors import EventConflict
 from gateway import logbook, ocsf
@@ -67,8 +68,8 @@ def operator_name(actor: Actor) -> str:
 
 
 def principal_name(principal: Principal) -> str:
-    """Name a principal as a keyring keeps it."""
-    return f"{_SECURITY}:{principal.credential_id}:{principal.name}"
+    """Name a principal as a keyring keeps it. The id of somebody at an issuer holds colons too."""
+    return f"{_SECURITY}:{quote(principal.credential_id, safe='')}:{principal.name}"
 
 
 def _detail(transition: Transition) -> Mapping[str, Any]:
@@ -95,5 +96,5 @@ def _actor(kept: str) -> Actor:
         return ocsf.operator(rest)
     if kind == _SECURITY:
         credential_id, _, name = rest.partition(":")
-        return {"uid": credential_id, "name": name, "type": _SECURITY}
+        return {"uid": unquote(credential_id), "name": name, "type": _SECURITY}
     return ocsf.SYSTEM

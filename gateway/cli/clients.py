@@ -12,6 +12,7 @@ from gateway.cli.output import HomeOption, JsonOption, note, print_json, print_l
 from gateway.cli.session import Session, opened
 from gateway.errors import FileUnreadable
 from gateway.identity import Credential, Role
+from gateway.issuance import added, state
 from gateway.scopes import Scopes
 
 app = typer.Typer(help="API credentials: add, list, revoke.", no_args_is_help=True)
@@ -147,15 +148,7 @@ def withdraw(session: Session, credential_id: str) -> None:
 
 
 def _record_added(session: Session, credential: Credential, *, succeeds: str | None) -> None:
-    detail = {
-        "credential_id": credential.credential_id,
-        "name": credential.name,
-        "tenant": credential.tenant,
-        "role": credential.role.value,
-        "expires_ms": credential.expires_ms,
-        "scopes": sorted(credential.scopes or ()),
-    }
-    session.record("credential.added", detail | ({"succeeds": succeeds} if succeeds else {}))
+    session.record("credential.added", added(credential, succeeds=succeeds))
 
 
 def _certificate(path: Path) -> bytes:
@@ -184,17 +177,9 @@ def _shown(credential: Credential) -> dict[str, Any]:
         "name": credential.name,
         "tenant": credential.tenant,
         "role": credential.role.value,
-        "state": _state(credential, now_ms=int(datetime.now(UTC).timestamp() * 1000)),
+        "state": state(credential, now_ms=int(datetime.now(UTC).timestamp() * 1000)),
         "created_ms": credential.created_ms,
         "expires_ms": credential.expires_ms,
         "revoked_ms": credential.revoked_ms,
         "scopes": sorted(credential.scopes or ()),
     }
-
-
-def _state(credential: Credential, *, now_ms: int) -> str:
-    if credential.revoked_ms is not None:
-        return "revoked"
-    if credential.expires_ms is not None and credential.expires_ms <= now_ms:
-        return "expired"
-    return "active"

@@ -13,11 +13,9 @@ from gateway.cli.session import Session
 from gateway.errors import CredentialInvalid, SettingsInvalid
 from gateway.identity import Principal, Role
 from gateway.keyevents import principal_name
+from gateway.twopersons import open_request, require_another
 from privacy import destruction
-from privacy.errors import DestructionUnconfirmed
 from privacy.references import Reference
-from privacy.snapshot import Snapshot
-from privacy.states import Act
 
 
 def destroy_key(
@@ -32,39 +30,16 @@ def destroy_key(
     """
     keyring = session.keyring
     act = keyring.act(actor=principal_name(principal), reason=reason)
-    asked = _open_request(keyring.snapshot(), name, act)
+    now = datetime.fromtimestamp(act.at_s, UTC)
+    asked = open_request(keyring.snapshot().content.destructions, str(name), now=now)
     if asked is None:
         keyring.change(lambda s: destruction.requested(s, name, act=act, window_s=window_s))
         session.record_transitions()
         return "destruction-requested"
-    _require_another(session, asked, principal)
+    require_another(asked, principal, session.credentials().list(), now=datetime.now(UTC))
     keyring.change(lambda s: destruction.destroyed(s, name, act=act))
     session.record_transitions()
     return "destroyed"
-
-
-def _open_request(snapshot: Snapshot, name: Reference, act: Act) -> str | None:
-    """Return who asked to destroy the key within the window, or None."""
-    for each in snapshot.content.destructions:
-        if each.key == str(name) and each.requested_s <= act.at_s <= each.expires_s:
-            return each.actor
-    return None
-
-
-def _require_another(session: Session, asked: str, principal: Principal) -> None:
-    """Require that the first principal is someone else, and still may ask."""
-    _, credential_id, name = asked.split(":", 2)
-    if credential_id == principal.credential_id or name.casefold() == principal.name.casefold():
-        raise DestructionUnconfirmed(
-            f"{principal.name} asked for this: another security principal must confirm it."
-        )
-    now_ms = int(datetime.now(UTC).timestamp() * 1000)
-    for credential in session.credentials().list():
-        expired = credential.expires_ms is not None and credential.expires_ms <= now_ms
-        works = not expired and credential.revoked_ms is None
-        if works and credential.credential_id == credential_id:
-            return
-    raise DestructionUnconfirmed("The credential of who asked was withdrawn. Ask anew.")
 
 
 def security_principal(session: Session, file: Path | None) -> Principal:
