@@ -9,12 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from audit import events, evidence
-from audit.errors import EventConflict, LogUnavailable
+from audit.errors import AuditError, LogUnavailable
 from audit.events import Entry
 from audit.writer import Recorded, Writer
 
@@ -25,7 +26,10 @@ QUEUE_LIMIT = 4096
 # While the log cannot be written, how often an empty batch tries whether it can again.
 RETRY_S = 1.0
 
-_Waiting = tuple[Entry, "Future[Recorded]"]
+# Called once with where an event is, or why it is not in the log: in the sequencer's thread, which
+# it must not hold up.
+Settle = Callable[[Recorded | AuditError], None]
+_Waiting = tuple[Entry, Settle]
 
 
 class Sequencer:
@@ -107,17 +111,28 @@ class Sequencer:
             EventInvalid: The event breaks the format.
             LogUnavailable: Too many events wait, or the sequencer does not run.
         """
-        entry = events.encode(event)
         future: Future[Recorded] = Future()
         future.set_running_or_notify_cancel()
+        self.enqueue(event, partial(_resolve, future))
+        return future
+
+    def enqueue(self, event: Mapping[str, Any], settle: Settle) -> None:
+        """Queue an event as `submit` does; `settle` is told what a future would be.
+
+        For who has many events under way: a future costs as much as its event.
+
+        Raises:
+            EventInvalid: The event breaks the format.
+            LogUnavailable: Too many events wait, or the sequencer does not run.
+        """
+        entry = events.encode(event)
         with self._changed:
             if not self._started or self._closing:
                 raise LogUnavailable("The log is not open for entries.")
             if len(self._queue) >= self._queue_limit:
                 raise LogUnavailable(f"{len(self._queue)} entries wait for the log already.")
-            self._queue.append((entry, future))
+            self._queue.append((entry, settle))
             self._changed.notify()
-        return future
 
     def close(self) -> None:
         """Write what waits, then stop. May be called again, and before `start`."""
@@ -147,13 +162,17 @@ class Sequencer:
             results = self._writer.write([entry for entry, _ in batch])
         except Exception as error:  # noqa: BLE001 - A thread that died would never fail again.
             self._healthy = False
-            for _, future in batch:
+            for _, settle in batch:
                 # Each its own: a raised exception carries its raiser's trace.
-                future.set_exception(LogUnavailable(str(error)))
+                settle(LogUnavailable(str(error)))
             return
         self._healthy = True
-        for (_, future), result in zip(batch, results, strict=True):
-            if isinstance(result, EventConflict):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        for (_, settle), result in zip(batch, results, strict=True):
+            settle(result)
+
+
+def _resolve(future: "Future[Recorded]", result: Recorded | AuditError) -> None:
+    if isinstance(result, AuditError):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -71,9 +71,10 @@ def identity(engine: sa.Engine) -> tuple[tuple[int, int], ...]:
     Raises:
         LogUnavailable: One of them is gone.
     """
-    path = Path(engine.url.database or "")
+    path = engine.url.database or ""
     try:
-        found = [file.stat() for file in (path, Path(f"{path}-wal"))]
+        # Twice a batch: plain strings take a fifth of the time of paths.
+        found = [os.stat(file) for file in (path, f"{path}-wal")]  # noqa: PTH116
     except OSError as error:
         raise LogUnavailable(f"The log's file is gone: {error.strerror}, {path}.") from None
     return tuple((each.st_dev, each.st_ino) for each in found)

@@ -99,15 +99,20 @@ def told() -> Iterator[None]:
     try:
         yield
     except sa.exc.DatabaseError as error:
-        if isinstance(error.orig, BaseException) and _damaged(error.orig):
-            raise LogTampered(f"The log's database is damaged: {error.orig}.") from error
-        raise LogUnavailable(
-            f"The log cannot be used: {error.orig}. See to its disk or its server, then try again."
-        ) from error
+        raise (failure(error.orig) if error.orig else LogUnavailable(str(error))) from error
     except UnicodeDecodeError as error:
         raise LogTampered("The log's database is damaged: its text is no UTF-8.") from error
     except sa.exc.SQLAlchemyError as error:
         raise LogUnavailable(f"The log cannot be used: {error}.") from error
+
+
+def failure(error: BaseException) -> LogTampered | LogUnavailable:
+    """Return what a driver's error means for the log."""
+    if _damaged(error):
+        return LogTampered(f"The log's database is damaged: {error}.")
+    return LogUnavailable(
+        f"The log cannot be used: {error}. See to its disk or its server, then try again."
+    )
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -14,24 +14,11 @@ from audit.checkpoint import Checkpoint
 from audit.errors import CheckpointInvalid, EventConflict, LogTampered, LogUnavailable
 from audit.events import Entry
 from audit.merkle import TILE_WIDTH, Frontier, Node, leaf_hash
+from audit.rows import Head, Rows, rows
 
 # How many of the newest entries a start reads; whole tiles of them, or some more.
 TAIL = 4 * TILE_WIDTH
-
-# Built once: every batch runs them.
-_HEAD = sa.select(store.head)
-_SET_HEAD = store.head.update()
-_NEW_LEAVES = (
-    sa.select(store.leaf.c.idx, store.leaf.c.leaf_hash)
-    .where(store.leaf.c.idx >= sa.bindparam("size"))
-    .order_by(store.leaf.c.idx)
-)
-_ALL_LEAVES = sa.select(store.leaf.c.idx, store.leaf.c.leaf_hash).order_by(store.leaf.c.idx)
-_NEWEST = sa.select(store.checkpoint).order_by(store.checkpoint.c.size.desc()).limit(1)
-_PLACES = sa.select(store.leaf.c.uid, store.leaf.c.idx, store.leaf.c.body).where(
-    store.leaf.c.uid.in_(sa.bindparam("uids", expanding=True))
-)
-_ADD_CHECKPOINT = store.checkpoint.insert()
+_BELOW_ALL = -(2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +53,8 @@ class Writer:
         self._connection: sa.Connection | None = None
         self._place: Hashable = None
         self._frontier = Frontier()
+        # The key that signed last: to ask for it is a call to the key broker.
+        self._key: bytes | None = None
 
     def open(self) -> None:
         """Replay the newest entries against the tree, its head and the newest checkpoint.
@@ -76,8 +65,8 @@ class Writer:
         """
         with store.told(), store.writing(self._engine).begin() as connection:
             self._frontier = _start(connection)
-            frontier = self._caught_up(connection)
-            self._check_checkpoint(connection, frontier)
+            frontier = self._caught_up(rows(connection))
+            self._check_checkpoint(rows(connection), frontier)
             _check_tail(connection, frontier.size)
         self._frontier = frontier
 
@@ -97,7 +86,7 @@ class Writer:
                 with connection.begin():
                     self._place = self._place or store.identity(self._engine)
                     self._require_in_place()
-                    frontier, results = self._append(connection, entries)
+                    frontier, results = self._append(rows(connection), entries)
                 # A file that was unlinked meanwhile takes commits that nobody will ever read.
                 self._require_in_place()
         except LogTampered as error:
@@ -134,16 +123,16 @@ class Writer:
             raise LogUnavailable("The log's file was replaced while it was open.")
 
     def _append(
-        self, connection: sa.Connection, entries: Sequence[Entry]
+        self, log: Rows, entries: Sequence[Entry]
     ) -> tuple[Frontier, list[Recorded | EventConflict]]:
         # 1. The write lock is held: take in what other processes appended. The checkpoint over it
         # must carry the key's signature: with write access to the file alone, nobody gets their
         # rows signed by the next batch.
-        frontier = self._caught_up(connection)
+        frontier = self._caught_up(log)
         if frontier.size > self._frontier.size:
-            self._check_checkpoint(connection, frontier)
+            self._check_checkpoint(log, frontier)
         # 2. Leave out what is in the log already.
-        places = _places(connection, entries)
+        places = log.places([entry.uid for entry in entries])
         fresh: list[Entry] = []
         for entry in entries:
             if entry.uid not in places:
@@ -151,20 +140,16 @@ class Writer:
                 fresh.append(entry)
         # 3. Leaves and marks. 4. Signed checkpoint. 5. Head.
         if fresh:
-            _insert(connection, fresh, frontier)
-            connection.execute(
-                _ADD_CHECKPOINT, {"size": frontier.size, "note": self._note(frontier)}
-            )
+            _insert(log, fresh, frontier)
+            note = {"size": frontier.size, "note": self._note(frontier)}
+            log.insert(store.checkpoint, [note])
         # Also without fresh entries: a transaction that writes nothing would prove nothing.
-        connection.execute(
-            _SET_HEAD,
-            {"size": frontier.size, "root": frontier.root(), "frontier": frontier.encode()},
-        )
+        log.set_head(_head(frontier))
         return frontier, [_result(entry, places[entry.uid], frontier.size) for entry in entries]
 
-    def _caught_up(self, connection: sa.Connection) -> Frontier:
+    def _caught_up(self, log: Rows) -> Frontier:
         """Return the stored tree's frontier, having replayed all that is new since ours."""
-        head = connection.execute(_HEAD).one_or_none()
+        head = log.head()
         if head is None:
             raise LogTampered("The log has lost its head.")
         ours = self._frontier
@@ -174,26 +159,20 @@ class Writer:
                 index=head.size,
             )
         frontier = ours.copy()
-        _replay(connection, frontier)
-        if (frontier.size, frontier.root(), frontier.encode()) != (
-            head.size,
-            head.root,
-            head.frontier,
-        ):
+        _replay(log, frontier)
+        if _head(frontier) != head:
             raise LogTampered(f"The log's entries do not make its head of {head.size} entries.")
         return frontier
 
-    def _check_checkpoint(self, connection: sa.Connection, frontier: Frontier) -> None:
-        newest = connection.execute(_NEWEST).one_or_none()
+    def _check_checkpoint(self, log: Rows, frontier: Frontier) -> None:
+        newest = log.newest_checkpoint()
         if newest is None and frontier.size == 0:
             return
         if newest is None:
             raise LogTampered("The log has entries and no checkpoint.")
         try:
             key, *earlier = self._public_keys()
-            told = checkpoint.verify(
-                newest.note, origin=self._origin, public_key=key, earlier=earlier
-            )
+            told = checkpoint.verify(newest, origin=self._origin, public_key=key, earlier=earlier)
         except CheckpointInvalid as error:
             raise LogTampered(f"The newest checkpoint does not hold. {error}") from error
         if (told.size, told.root) != (frontier.size, frontier.root()):
@@ -205,11 +184,13 @@ class Writer:
     def _note(self, frontier: Frontier) -> str:
         head = Checkpoint(self._origin, frontier.size, frontier.root())
         try:
+            self._key = self._key or self._public_keys()[0]
             try:
-                return checkpoint.sign(head, public_key=self._public_keys()[0], signer=self._sign)
+                return checkpoint.sign(head, public_key=self._key, signer=self._sign)
             except CheckpointInvalid:
-                # The key was rotated between the two questions; asked again, they agree.
-                return checkpoint.sign(head, public_key=self._public_keys()[0], signer=self._sign)
+                # The key was rotated since it was asked for; asked again, they agree.
+                self._key = self._public_keys()[0]
+                return checkpoint.sign(head, public_key=self._key, signer=self._sign)
         except Exception as error:
             # Whatever keeps the key from signing keeps the log from growing.
             raise LogUnavailable(f"The log's checkpoint cannot be signed: {error}") from error
@@ -224,14 +205,16 @@ def _start(connection: sa.Connection) -> Frontier:
     return tree.frontier(connection, max(whole_tiles, min(tree.pruned_end(connection), size)))
 
 
-def _replay(connection: sa.Connection, frontier: Frontier) -> None:
+def _replay(log: Rows, frontier: Frontier) -> None:
     """Add what lies beyond the frontier; from nothing, below the first index as well."""
-    query = _NEW_LEAVES if frontier.size else _ALL_LEAVES
-    rows = connection.execute(query, {"size": frontier.size}).yield_per(4096)
-    for index, stored_hash in rows:
+    for index, stored_hash in log.leaves(frontier.size or _BELOW_ALL):
         if index != frontier.size:
             raise LogTampered(f"Entry {frontier.size} is missing.", index=frontier.size)
         frontier.append(stored_hash)
+
+
+def _head(frontier: Frontier) -> Head:
+    return Head(frontier.size, frontier.root(), frontier.encode())
 
 
 def _check_tail(connection: sa.Connection, size: int) -> None:
@@ -242,13 +225,7 @@ def _check_tail(connection: sa.Connection, size: int) -> None:
             raise LogTampered(f"Entry {index} was changed: see `audit verify`.", index=index)
 
 
-def _places(connection: sa.Connection, entries: Sequence[Entry]) -> dict[str, tuple[int, bytes]]:
-    """Find the entries' uids in the log: index and stored bytes of each that is there."""
-    rows = connection.execute(_PLACES, {"uids": [entry.uid for entry in entries]})
-    return {uid: (index, body) for uid, index, body in rows}
-
-
-def _insert(connection: sa.Connection, entries: list[Entry], frontier: Frontier) -> None:
+def _insert(log: Rows, entries: list[Entry], frontier: Frontier) -> None:
     leaves, marks, subjects = [], [], []
     nodes: list[Node] = []
     for entry in entries:
@@ -270,10 +247,10 @@ def _insert(connection: sa.Connection, entries: list[Entry], frontier: Frontier)
         marks.extend(_mark_rows(entry, index))
         if entry.pseudonym is not None:
             subjects.append({"pseudonym": entry.pseudonym, "leaf_idx": index})
-    store.insert(connection, store.leaf, leaves)
-    store.insert(connection, store.mark, marks)
-    store.insert(connection, store.subject, subjects)
-    tree.add(connection, nodes)
+    log.insert(store.leaf, leaves)
+    log.insert(store.mark, marks)
+    log.insert(store.subject, subjects)
+    log.insert(store.node, [{"level": n, "idx": i, "hash": h} for n, i, h in nodes])
 
 
 def _mark_rows(entry: Entry, index: int) -> list[dict[str, object]]:

@@ -1,9 +1,15 @@
 import asyncio
 from concurrent.futures import Future
+from datetime import UTC, datetime
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.errors import LogUnavailable
+from audit.sequencer import Sequencer
+from audit.store import open_log
+from audit.verify import verify_log
+from gateway import logbook
 from gateway.metrics import Metrics
 from gateway.recorder import Recorder
 
@@ -17,10 +23,10 @@ class Disk:
         self.submitted = []
         self.futures = []
 
-    def submit(self, event):
+    def enqueue(self, event, settle):
         self.submitted.append(event)
         self.futures.append(Future())
-        return self.futures[-1]
+        self.futures[-1].add_done_callback(lambda told: settle(told.exception() or told.result()))
 
 
 @pytest.fixture
@@ -106,3 +112,36 @@ async def test_caller_that_is_cancelled_retracts_what_lands(disk, landed):
         disk.futures[0].set_result("recorded")
     await settled()
     assert disk.submitted == [EVENT, CLOSING]
+
+
+async def test_a_batch_wakes_the_loop_once(disk, monkeypatch):
+    recorder = Recorder(disk, acknowledgement_s=5)
+    recordings = [asyncio.ensure_future(recorder.record(EVENT)) for _ in range(20)]
+    await asyncio.sleep(0)
+    wakings = []
+    wake = asyncio.get_running_loop().call_soon_threadsafe
+
+    def counted(*call):
+        wakings.append(call)
+        return wake(*call)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_soon_threadsafe", counted)
+    for future in disk.futures:
+        future.set_result("recorded")
+    await asyncio.gather(*recordings)
+    assert len(wakings) == 1
+
+
+async def test_entries_recorded_from_a_real_log_all_come_back(tmp_path):
+    key = Ed25519PrivateKey.generate()
+    engine = open_log(tmp_path / "log.db")
+    public_key = key.public_key().public_bytes_raw()
+    sequencer = Sequencer(engine, origin="o.test/log", public_key=public_key, sign=key.sign)
+    sequencer.start()
+    recorder = Recorder(sequencer, acknowledgement_s=30)
+    now = datetime.now(UTC)
+    events = [logbook.system("key.created", uid=f"sys_{n}", now=now) for n in range(300)]
+    await asyncio.gather(*(recorder.record(event) for event in events))
+    sequencer.close()
+    assert verify_log(engine, origin="o.test/log", public_key=public_key).size == 300
+    engine.dispose()

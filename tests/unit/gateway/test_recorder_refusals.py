@@ -19,12 +19,12 @@ class Log:
         self.refuses = refuses
         self.submitted = []
 
-    def submit(self, event):
+    def enqueue(self, event, settle):
         if self.refuses is not None:
             raise self.refuses
         future = Future()
+        future.add_done_callback(lambda told: settle(told.exception() or told.result()))
         self.submitted.append((event, future))
-        return future
 
 
 async def test_event_that_breaks_the_format_counts_as_an_unavailable_log():
