@@ -1,15 +1,39 @@
-"""A client that keeps connections busy: raw sockets, so that what is measured is the server."""
+"""A client that keeps connections busy, in a process of its own, at some 20 us a request.
+
+`python benchmarks/gateway_load.py` reads one JSON object of `Plan`'s members from standard input
+and prints one of `Load`'s. Raw sockets under uvloop, so that what is measured is the server.
+"""
 
 import asyncio
 import json
-import statistics
+import subprocess
+import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import uvloop
+
+_SCRIPT = str(Path(__file__).resolve())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to send where.
+
+    requests: what each connection sends, in turns. once: each connection sends one request.
+    """
+
+    port: int
+    requests: list[str]
+    clients: int
+    limit_s: float
+    once: bool = False
 
 
 @dataclass(slots=True)
 class Load:
-    """What a run measured. seconds: of each request. pieces: events of streams."""
+    """What a run measured. seconds: of each good request. pieces: events of streams."""
 
     seconds: list[float] = field(default_factory=list)
     pieces: int = 0
@@ -28,65 +52,102 @@ class Load:
 
     def percentile_ms(self, percent: int) -> float:
         """Return a percentile of the requests' times, in milliseconds."""
-        if len(self.seconds) < 2:  # noqa: PLR2004 - what quantiles needs
+        if not self.seconds:
             return float("nan")
-        return statistics.quantiles(self.seconds, n=100)[percent - 1] * 1000
+        ordered = sorted(self.seconds)
+        return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] * 1000
 
 
-def request(port: int, key: str, model: str, text: str, *, stream: bool) -> bytes:
-    """Return a chat request's bytes."""
+def request(
+    port: int, key: str, model: str, text: str, *, stream: bool = False, **headers: str
+) -> str:
+    """Return a chat request as it goes over the wire. headers: more of them, `_` for `-`."""
     body: dict[str, object] = {"model": model, "messages": [{"role": "user", "content": text}]}
     body |= {"max_tokens": 100}
     if stream:
         body |= {"stream": True}
-    data = json.dumps(body).encode()
+    data = json.dumps(body)
+    more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     return (
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n"
-        f"authorization: Bearer {key}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(data)}\r\n\r\n"
-    ).encode() + data
+        f"authorization: Bearer {key}\r\ncontent-type: application/json\r\n{more}"
+        f"content-length: {len(data)}\r\n\r\n{data}"
+    )
 
 
-async def load(port: int, data: bytes, *, clients: int, limit_s: float, once: bool = False) -> Load:
-    """Send the request over and over on so many connections; `once` on each, once."""
-    told = Load()
+def load(plan: Plan) -> Load:
+    """Carry a plan out in a process of its own."""
+    told = json.dumps(asdict(plan))
+    done = subprocess.run(
+        [sys.executable, _SCRIPT], input=told, capture_output=True, text=True, check=True
+    )
+    return Load(**json.loads(done.stdout))
+
+
+class _Client(asyncio.Protocol):
+    """One connection. It reads the head of an answer, then its length or its last chunk."""
+
+    def __init__(self, plan: Plan, told: Load, until: float) -> None:
+        self._requests = [text.encode() for text in plan.requests]
+        self._once = plan.once
+        self._told = told
+        self._until = until
+        self._sent = 0
+        self._data = bytearray()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: asyncio.WriteTransport = transport  # type: ignore[assignment]
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        if self._whole():
+            took_s = time.perf_counter() - self._began
+            if self._data.startswith(b"HTTP/1.1 200"):
+                self._told.seconds.append(took_s)
+                self._told.pieces += self._data.count(b"data: ")
+            else:
+                self._told.failed += 1
+            self._data.clear()
+            if self._once or time.perf_counter() >= self._until:
+                self._transport.close()
+            else:
+                self._send()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if self._data or (time.perf_counter() < self._until and not self._once):
+            self._told.failed += 1
+        self.ended.set_result(None)
+
+    def _send(self) -> None:
+        data = self._requests[self._sent % len(self._requests)]
+        self._sent += 1
+        self._began = time.perf_counter()
+        self._transport.write(data)
+
+    def _whole(self) -> bool:
+        if self._data.endswith(b"\r\n0\r\n\r\n"):
+            return True
+        end = self._data.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        _, found, rest = bytes(self._data[:end]).lower().partition(b"content-length:")
+        return bool(found) and len(self._data) >= end + 4 + int(rest.split(b"\r\n", 1)[0])
+
+
+async def _run(plan: Plan) -> Load:
+    told, loop = Load(), asyncio.get_running_loop()
     began = time.perf_counter()
-    until = began + limit_s
-    await asyncio.gather(*(_client(port, data, told, until, once=once) for _ in range(clients)))
+    until = began + plan.limit_s
+    clients = [
+        (await loop.create_connection(lambda: _Client(plan, told, until), "127.0.0.1", plan.port))[1]
+        for _ in range(plan.clients)
+    ]
+    await asyncio.gather(*(client.ended for client in clients))
     told.took_s = time.perf_counter() - began
     return told
 
 
-async def _client(port: int, data: bytes, told: Load, until: float, *, once: bool) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        while time.perf_counter() < until:
-            began = time.perf_counter()
-            writer.write(data)
-            status, pieces = await _answer(reader)
-            if status == b"200":
-                told.seconds.append(time.perf_counter() - began)
-                told.pieces += pieces
-            else:
-                told.failed += 1
-            if once:
-                return
-    finally:
-        writer.close()
-
-
-async def _answer(reader: asyncio.StreamReader) -> tuple[bytes, int]:
-    """Read one answer whole; return its status and its number of events."""
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    status = head.split(b" ", 2)[1]
-    if b"content-length:" in head:
-        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-        await reader.readexactly(length)
-        return status, 0
-    pieces = 0
-    while True:
-        size = int(await reader.readuntil(b"\r\n"), 16)
-        chunk = await reader.readexactly(size + 2)
-        if not size:
-            return status, pieces
-        pieces += chunk.count(b"data: ")
+if __name__ == "__main__":
+    print(json.dumps(asdict(uvloop.run(_run(Plan(**json.load(sys.stdin)))))))
