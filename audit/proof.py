@@ -197,6 +197,15 @@ def verify_consistency(
     return Consistency(old, new)
 
 
+def is_consistency(document: str | bytes) -> bool:
+    """Whether a document says that it is of consistency; it is not verified."""
+    try:
+        fields = json.loads(document)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(fields, dict) and fields.get("format") == CONSISTENCY_FORMAT
+
+
 def _newest(connection: sa.Connection) -> tuple[int, str]:
     table = store.checkpoint
     query = sa.select(table.c.size, table.c.note).order_by(table.c.size.desc()).limit(1)

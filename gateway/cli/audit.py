@@ -3,12 +3,21 @@
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from audit.checkpoint import VerifierKey
-from audit.verify import LogReport, Proved, prove, verify_proof
+from audit.errors import CheckpointInvalid
+from audit.verify import (
+    Consistency,
+    LogReport,
+    Proved,
+    is_consistency,
+    prove,
+    verify_consistency,
+    verify_proof,
+)
 from gateway.cli import anchoring, retention, searching
 from gateway.cli.output import (
     HomeOption,
@@ -19,7 +28,8 @@ from gateway.cli.output import (
     write_file,
 )
 from gateway.cli.session import Session, inspected, opened
-from gateway.cli.trust import verified_log, verified_proof, verifier_key
+from gateway.cli.trust import earlier_keys, verified_log, verified_proof, verifier_key
+from gateway.errors import SettingsInvalid
 
 app = typer.Typer(
     help="The log: verify, prove, anchor, search, export, keep.", no_args_is_help=True
@@ -92,20 +102,68 @@ def verify_document(
     file: Annotated[Path, typer.Argument(help="Proof document; `-` is standard input.")],
     *,
     vkey: Annotated[
-        str | None,
-        typer.Option(help="Verifier key; the home's own if absent. Nothing else is needed."),
+        list[str] | None,
+        typer.Option(
+            help="Verifier key; the home's own if absent. Nothing else is needed. Again for each "
+            "key from before a rotation."
+        ),
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a proof offline. Exit code 1 if it does not prove what it claims."""
+    """Check a proof of entries or of consistency offline. Exit code 1 if it proves nothing."""
     document = read_file(file)
-    if vkey is None:
-        with inspected(home) as session:
-            proved = verified_proof(session, document)
+    keys = _own_keys(home) if vkey is None else _given_keys(vkey)
+    trust: dict[str, Any] = {
+        "origin": keys[0].name,
+        "public_key": keys[0].public_key,
+        "earlier": [key.public_key for key in keys[1:]],
+    }
+    if is_consistency(document):
+        _print_grown(verify_consistency(document, **trust), as_json=as_json)
     else:
-        key = VerifierKey.decode(vkey)
-        proved = verify_proof(document, origin=key.name, public_key=key.public_key)
+        _print_proved(verify_proof(document, **trust), as_json=as_json)
+
+
+def _own_keys(home: Path | None) -> list[VerifierKey]:
+    with inspected(home) as session:
+        return [verifier_key(session), *earlier_keys(session)]
+
+
+def _given_keys(texts: list[str]) -> list[VerifierKey]:
+    """Read verifier keys as they are published.
+
+    Raises:
+        SettingsInvalid: One is none, or they are of several logs.
+    """
+    try:
+        keys = [VerifierKey.decode(text) for text in texts]
+    except CheckpointInvalid as error:
+        raise SettingsInvalid(f"--vkey: {error}") from None
+    if len({key.name for key in keys}) != 1:
+        raise SettingsInvalid("--vkey: the keys are of different logs. Name those of one.")
+    return keys
+
+
+def _print_grown(grown: Consistency, *, as_json: bool) -> None:
+    old, new = grown.old, grown.new
+    if as_json:
+        print_json(
+            {
+                "valid": True,
+                "origin": new.origin,
+                "old": {"size": old.size, "root": old.root.hex()},
+                "new": {"size": new.size, "root": new.root.hex()},
+            }
+        )
+    else:
+        print_lines(
+            f"The proof holds: the log {new.origin} of {new.size} entries extends that of "
+            f"{old.size}; none of those was changed."
+        )
+
+
+def _print_proved(proved: Proved, *, as_json: bool) -> None:
     if as_json:
         print_json(_shown(proved))
         return

@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated
@@ -55,14 +57,34 @@ def make(settings: Settings) -> Home:
     planned = Home(settings.home)
     if planned.made:
         raise KeyringExists(f"{settings.home} holds a keyring already. Choose another --home.")
-    chosen = new_secret(settings)
-    home = homes.create(settings.home)
-    keyring = Keyring.create(home.keyring, custodian(chosen))
+    with fresh_secret(settings) as chosen:
+        home = homes.create(settings.home)
+        keyring = Keyring.create(home.keyring, custodian(chosen))
     write_settings(home, settings)
     with working(settings, home, keyring) as session:
         session.record("log.created", {"origin": settings.origin})
         session.record("key.created", {"name": "keyring", "custodian": chosen.kind})
     return home
+
+
+@contextmanager
+def fresh_secret(settings: Settings) -> Iterator[Secret]:
+    """Give what will unlock a keyring that the block makes.
+
+    A key file that was made for it goes again if the block leaves no keyring.
+
+    Raises:
+        SettingsInvalid: As `new_secret`.
+    """
+    path = settings.key_file and settings.key_file.expanduser()
+    was_there = path is None or path.exists()
+    chosen = new_secret(settings)
+    try:
+        yield chosen
+    except BaseException:
+        if path is not None and not was_there and not Home(settings.home).made:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def new_secret(settings: Settings) -> Secret:

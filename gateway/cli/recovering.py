@@ -18,7 +18,7 @@ from audit.errors import CheckpointInvalid, LogTampered
 from audit.store import open_log
 from audit.verify import verify_log
 from gateway import home as homes
-from gateway.cli.init import new_secret, write_settings
+from gateway.cli.init import fresh_secret, write_settings
 from gateway.cli.output import HomeOption, JsonOption, note, print_json, print_lines, read_file
 from gateway.cli.session import opened, operator, working
 from gateway.custody import custodian
@@ -134,7 +134,6 @@ def restore(
 
 
 def _restored(settings: Settings, envelope: Envelope, snapshot: Snapshot) -> Home:
-    secret = new_secret(settings)
     planned = Home(settings.home)
     reason = f"restored from backup {envelope.id}"
     act = Act(operator_name(operator()), reason, int(datetime.now(UTC).timestamp()))
@@ -145,14 +144,15 @@ def _restored(settings: Settings, envelope: Envelope, snapshot: Snapshot) -> Hom
             happenings = told(engine, snapshot, origin=settings.origin)
         finally:
             engine.dispose()
-    home = homes.create(settings.home)
-    backup.restore(
-        home.keyring,
-        snapshot,
-        custodian=custodian(secret),
-        act=act,
-        amend=lambda before: relived(before, happenings, act=act),
-    )
+    with fresh_secret(settings) as secret:
+        home = homes.create(settings.home)
+        backup.restore(
+            home.keyring,
+            snapshot,
+            custodian=custodian(secret),
+            act=act,
+            amend=lambda before: relived(before, happenings, act=act),
+        )
     write_settings(home, settings)
     keyring = Keyring.unlock(home.keyring, custodian(secret))
     with working(settings, home, keyring) as session:

@@ -87,6 +87,47 @@ def test_rotations_are_entries_and_old_checkpoints_verify(home):
     assert all(e["actor"]["user"]["type"] == "operator" for e in home.events("key.rotated"))
 
 
+def test_the_log_is_proved_to_have_only_grown_across_rotations(tmp_path, home):
+    def note():
+        with sqlite3.connect(home.path / "sealgate.db") as log:
+            [(newest,)] = log.execute("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1")
+        log.close()
+        return newest
+
+    old = home.json("keys", "list")["vkey"]
+    (tmp_path / "kept").write_text(note())
+    home("keys", "rotate", "checkpoint")
+    home("keys", "rotate", "checkpoint")
+    listed = home.json("keys", "list")
+    proof = tmp_path / "grown.json"
+    home("audit", "consistency", tmp_path / "kept", "--out", proof)
+    assert home.json("audit", "verify-proof", proof)["new"]["size"] > 2
+    # A stranger names the keys of both ends; with one of them alone nothing is proved.
+    stranger = ("audit", "verify-proof", proof)
+    told = home(*stranger, "--vkey", listed["vkey"], "--vkey", old)
+    assert "only" in told or "extends" in told
+    home(*stranger, "--vkey", listed["vkey"], code=1)
+    home(*stranger, "--vkey", old, code=1)
+    other = listed["vkey"].replace("sealgate", "another", 1)
+    home(*stranger, "--vkey", listed["vkey"], "--vkey", other, code=2)
+    document = json.loads(proof.read_text())
+    document["hashes"] = document["hashes"][1:]
+    proof.write_text(json.dumps(document))
+    home(*stranger, "--vkey", listed["vkey"], "--vkey", old, code=1)
+
+
+def test_a_report_of_before_a_rotation_is_borne_out_after_it(tmp_path, home):
+    report = tmp_path / "r.pdf"
+    home("report", "generate", "--framework", "hipaa", "--out", report)
+    for name in ("checkpoint", "report", "checkpoint"):
+        home("keys", "rotate", name)
+    assert home.json("report", "verify", report)["recomputed"] is True
+    # What a checkpoint key signed while it was good is compared with the log's own roots.
+    home("keys", "revoke", "checkpoint@1", "--reason", "r")
+    assert home.json("report", "verify", report)["recomputed"] is True
+    home("audit", "verify")
+
+
 def test_the_successor_of_a_checkpoint_key_is_signed_by_its_predecessor(home):
     old = home.json("keys", "list")["vkey"]
     home("keys", "rotate", "checkpoint")

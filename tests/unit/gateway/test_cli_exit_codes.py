@@ -87,6 +87,27 @@ def test_init_makes_a_home_once_and_keeps_its_key_outside(sealgate, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_init_of_a_home_that_cannot_be_made_leaves_no_key_behind(sealgate, tmp_path):
+    # Nobody can make a directory there, root included.
+    done = sealgate("init", "--home", "/proc/sealgate", "--key-file", "key")
+    assert done.returncode == 3
+    assert "cannot be made" in done.stderr
+    assert not (tmp_path / "key").exists()
+    # A key that was there before is somebody's.
+    (tmp_path / "kept").write_bytes(bytes(32))
+    (tmp_path / "kept").chmod(0o600)
+    assert sealgate("init", "--home", "/proc/sealgate", "--key-file", "kept").returncode == 3
+    assert (tmp_path / "kept").read_bytes() == bytes(32)
+
+
+@pytest.mark.parametrize("vkey", ["", "x", "log+00000000+AAAA", "a+b+c+d", "log+9de1466a"])
+def test_verifier_key_that_is_none_is_a_slip_of_the_caller(sealgate, tmp_path, vkey):
+    (tmp_path / "a.proof").write_text("{}")
+    done = sealgate("audit", "verify-proof", "a.proof", f"--vkey={vkey}")
+    assert done.returncode == 2
+    assert "--vkey" in done.stderr
+
+
 def test_init_without_a_secret_and_without_a_person_says_what_to_give(sealgate, tmp_path):
     done = sealgate("init", "--home", "home")
     assert done.returncode == 2

@@ -123,7 +123,7 @@ def test_a_recovery_line_of_a_point_of_small_order_is_refused():
 
 def test_x25519(vectors):
     told = (vectors / "asymmetric" / "X25519" / "rfc7748.txt").read_text()
-    values = re.findall(r"^(?:INPUT_SCALAR|INPUT_U|OUTPUT_U) = ([0-9a-f]{64})$", told, re.M)
+    values = re.findall(r"^(?:INPUT_SCALAR|INPUT_U|OUTPUT_U) = (.*)$", told, re.MULTILINE)
     triples = list(zip(*[iter(map(bytes.fromhex, values))] * 3, strict=True))
     for scalar, point, output in triples:
         public = X25519PublicKey.from_public_bytes(point)
