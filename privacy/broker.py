@@ -19,7 +19,7 @@ from privacy import calls, errors, reporting, sealed
 from privacy.calls import Answer, AnyCall, ChangeCall, KeyCall, ReportCall, SealCall
 from privacy.changes import Changes, forbidden
 from privacy.delivery import deliver
-from privacy.derivation import KEY_BYTES
+from privacy.derivation import KEY_BYTES, Contexts
 from privacy.errors import BrokerGone, FrameInvalid, KeyUnknown, PrivacyError
 from privacy.frames import (
     ANSWER_TAIL_LIMIT_BYTES,
@@ -73,7 +73,11 @@ class BrokerClient:
             KeyUnknown: No such purpose or epoch.
             BrokerGone: The broker does not answer, here and below.
         """
-        return self.ask(calls.Derive(purpose, list(context), epoch))[1]
+        return self.derive_each(purpose, [context], epoch)[0]
+
+    def derive_each(self, purpose: str, contexts: Contexts, epoch: int | None) -> list[bytes]:
+        """Derive a key for each of many contexts in one call, as Keyring.derive_each."""
+        return _each_key(self.ask(calls.Derive(purpose, contexts, epoch))[1])
 
     def active_epoch(self, purpose: str) -> int:
         """Return the epoch that new keys of `purpose` belong to."""
@@ -129,8 +133,7 @@ class BrokerClient:
         Raises:
             SealMissing, SealBroken: The file is not there, or not what was sealed.
         """
-        manifest: dict[str, Any] = json.loads(self.ask(calls.ShowManifest(model_id))[1])
-        return manifest
+        return dict(json.loads(self.ask(calls.ShowManifest(model_id))[1]))
 
     def asset(self, model_id: str, name: str) -> bytes:
         """Return an asset of the sealed model that `manifest` opened last.
@@ -219,8 +222,8 @@ class _Broker:
 
     def _from_keyring(self, call: KeyCall, frame: Frame) -> tuple[Answer, bytes]:
         match call:
-            case calls.Derive(purpose, context, epoch):
-                return Answer(), self._keyring.derive(purpose, *context, epoch=epoch)
+            case calls.Derive(purpose, contexts, epoch):
+                return Answer(), b"".join(self._keyring.derive_each(purpose, contexts, epoch))
             case calls.ActiveEpoch(purpose):
                 return Answer(value=self._keyring.active_epoch(purpose)), b""
             case calls.Epochs(purpose):

@@ -5,16 +5,18 @@ See docs/formats/broker-v1.md.
 
 import msgspec
 
+from privacy.derivation import Contexts
+
 
 class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="call"):
     """What every call is."""
 
 
 class Derive(Call, frozen=True, tag="derive"):
-    """Keyring.derive."""
+    """Keyring.derive_each."""
 
     purpose: str
-    context: list[bytes]
+    contexts: Contexts
     epoch: int | None
 
 

@@ -1,9 +1,13 @@
 """Labelled joining and derivation, docs/formats/keyring-v1.md. Two contexts never join alike."""
 
+from collections.abc import Sequence
+
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 KEY_BYTES = 32
+
+Contexts = Sequence[Sequence[bytes]]
 
 
 def bind(label: bytes, *parts: bytes) -> bytes:

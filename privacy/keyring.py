@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from privacy import keystore, records, signatures, states
-from privacy.derivation import KEY_BYTES, derive_key, number
+from privacy.derivation import KEY_BYTES, Contexts
 from privacy.errors import SignatureInvalid
 from privacy.genesis import first_content
 from privacy.keystore import Keystore
@@ -158,15 +158,11 @@ class Keyring:
             KeyUnknown: No such purpose or epoch.
             KeyDestroyed: The epoch was destroyed.
         """
-        snapshot = self.snapshot()
-        master = snapshot.master(purpose, epoch)
-        return derive_key(
-            snapshot.open(master),
-            b"sealgate/keyring-v1/derive",
-            purpose.encode(),
-            number(master.epoch),
-            *context,
-        )
+        return self.derive_each(purpose, [context], epoch)[0]
+
+    def derive_each(self, purpose: str, contexts: Contexts, epoch: int | None) -> list[bytes]:
+        """Derive a key for each of many contexts, as `derive`."""
+        return self.snapshot().derive_each(purpose, contexts, epoch)
 
     def active_epoch(self, purpose: str) -> int:
         """Return the epoch that new keys of `purpose` belong to; the first is 1."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from privacy import records, signatures
-from privacy.derivation import derive_key
+from privacy import derivation, records, signatures
+from privacy.derivation import Contexts, derive_key
 from privacy.errors import KeyDestroyed, KeyUnknown
 from privacy.genesis import PURPOSES, SIGNING_KEYS, wrapped_record
 from privacy.memory import LockedBytes
@@ -61,6 +61,13 @@ class Snapshot:
             if master.epoch == epoch:
                 return master
         raise KeyUnknown(f"The keyring has no epoch {epoch} of {purpose}. Name one it has.")
+
+    def derive_each(self, purpose: str, contexts: Contexts, epoch: int | None) -> list[bytes]:
+        """Derive a 32-byte key for each context, as Keyring.derive."""
+        master = self.master(purpose, epoch)
+        key, label = self.open(master), b"sealgate/keyring-v1/derive"
+        parts = (purpose.encode(), derivation.number(master.epoch))
+        return [derive_key(key, label, *parts, *context) for context in contexts]
 
     def signing_key(self, name: str, algorithm: str) -> SigningKey:
         """Return the active signing key of that name and algorithm.

@@ -66,6 +66,17 @@ def test_a_client_gets_what_the_keyring_gives(keyring, broker):
     assert broker.sign("report", b"") == keyring.sign("report", b"")
 
 
+def test_many_keys_come_with_one_call(keyring, broker):
+    contexts = [[b"a", b"bc"], [b"ab", b"c"], [], [b"a", b"bc"]]
+    keyring.rotate("audit-hmac")
+    for epoch in (None, 1, 2):
+        each = broker.derive_each("audit-hmac", contexts, epoch)
+        assert each == [broker.derive("audit-hmac", *c, epoch=epoch) for c in contexts]
+        assert each == [keyring.derive("audit-hmac", *c, epoch=epoch) for c in contexts]
+        assert len(set(each)) == 3
+    assert broker.derive_each("audit-hmac", [], None) == []
+
+
 def test_a_client_reads_sealed_models(broker, model, seal):
     made = seal()
     manifest = broker.manifest("small")
@@ -177,7 +188,7 @@ def test_an_unforeseen_failure_says_its_class_alone(broker, keyring, monkeypatch
     def fail(*_, **__):
         raise OSError(5, "secret detail")
 
-    monkeypatch.setattr(keyring, "derive", fail)
+    monkeypatch.setattr(keyring, "derive_each", fail)
     with pytest.raises(PrivacyError, match="OSError") as raised:
         broker.derive("watermark")
     assert "secret" not in str(raised.value)
@@ -261,7 +272,7 @@ def test_every_error_is_re_raised_by_its_name(exchange):
         b"GET / HTTP/1.1\r\n\r\n",
         frame(b"not json"),
         frame(b'{"call": "unknown"}'),
-        frame(b'{"call": "derive", "purpose": "watermark", "context": ["%"], "epoch": 1}'),
+        frame(b'{"call": "derive", "purpose": "watermark", "contexts": [["%"]], "epoch": 1}'),
         frame(b'{"call": "sign", "name": "report", "extra": 1}'),
         struct.pack(">4sII", b"SGB\x01", 2, frames.CALL_TAIL_LIMIT_BYTES + 1),
         frame(b"{}")[:-1],
