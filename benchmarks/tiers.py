@@ -211,7 +211,7 @@ def _endpoint(name: str, tier: _Tier) -> Endpoint:
     place = Candidate(
         name, name, name, "local", frozenset({"public"}), None, 1024, ANSWER_TOKENS, 1
     )
-    return Endpoint(place, tier, Breaker(time.monotonic), FairSlots(8))
+    return Endpoint(place, tier, Breaker(time.monotonic), FairSlots(8, waiting_limit=100_000))
 
 
 if __name__ == "__main__":

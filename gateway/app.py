@@ -15,6 +15,7 @@ from starlette.routing import Route
 from audit.errors import LogUnavailable
 from gateway.answer import Answers
 from gateway.api import audit, health, models, openapi, provenance, receipts, reports
+from gateway.api.embeddings import EmbeddingDialect
 from gateway.api.asgi import REQUEST_ID, App, ClientGone, RequestIds
 from gateway.api.asking import Asking
 from gateway.api.chat import ChatDialect
@@ -40,6 +41,7 @@ from sandbox.errors import SandboxError
 _log = logging.getLogger("sealgate")
 
 
+        ("/v1/embeddings", EmbeddingDialect(asking)),
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """The parts that routes work with, started and ready.

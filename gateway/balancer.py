@@ -222,22 +222,12 @@ class Balancer:
         start: Callable[[Endpoint], AsyncGenerator[T, None]],
     ) -> AsyncGenerator[T, None]:
         """Hold one of the endpoint's slots for as long as the answer takes."""
-        slot = endpoint.slots.held(wanted.tenant, limit_s=self._patience.queue_s)
-        try:
-            await slot.__aenter__()
-        except TimeoutError:
-            raise RequestRefused(
-                f"All slots were busy for {self._patience.queue_s:g} s. Try again shortly.",
-                status=503,
-                kind="server_error",
-                code="overloaded",
-            ) from None
-        try:
-            async with aclosing(start(endpoint)) as run:
-                async for item in run:
-                    yield item
-        finally:
-            await slot.__aexit__(None, None, None)
+        async with (
+            endpoint.slots.held(wanted.tenant, limit_s=self._patience.queue_s),
+            aclosing(start(endpoint)) as run,
+        ):
+            async for item in run:
+                yield item
 
     def _hedge_after_s(self, endpoint: Endpoint) -> float:
         usual = endpoint.backend.load.ewma_ttft_s or router.PRIOR_TTFT_S[endpoint.place.tier]

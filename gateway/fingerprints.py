@@ -78,6 +78,9 @@ class Fingerprints:
         self, question: Question, choices: Sequence[Choice], *, epoch: int
     ) -> None:
         """Keep what a complete answer's marks would not lead back to, as `remember` does."""
+        if question.inputs:
+            # Vectors are no text that anyone could be looking for.
+            return
         weak = {
             index: "".join(choice.text)
             for index, choice in enumerate(choices)

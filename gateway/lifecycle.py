@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from audit.sequencer import Sequencer
 from audit.store import existing_log
-from gateway import logbook
+from gateway import logbook, serving
 from gateway.anchoring import Trust, anchors, held_against, kept_anchored
 from gateway.answer import Answers
 from gateway.app import Gateway
@@ -94,12 +94,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         recorder = Recorder(
             sequencer, acknowledgement_s=settings.acknowledgement_s, metrics=metrics
         )
-        catalogue = Catalogue(
-            {
-                model_id: await _served(model_id, settings, keys, stack)
-                for model_id in home.model_ids()
-            }
-        )
+        catalogue = await serving.catalogue(home, settings, keys, stack)
         tiers = await stack.enter_async_context(routes(settings, catalogue.models, keys))
         credentials = Credentials(engine, peppers=peppers(keys))
         fingerprints = Fingerprints(engine, keys)
@@ -281,7 +276,7 @@ def _circumstances(
         "policy": load(settings.policy_file).digest,
         "tls": settings.tls_certificate is not None,
         "host": settings.host,
-        "models": sorted(catalogue.models),
+        "models": sorted(catalogue.all),
         "sandbox": {wall.name: wall.found for wall in walls},
     }
 
@@ -289,5 +284,5 @@ def _circumstances(
 def _checks(sequencer: Sequencer, catalogue: Catalogue) -> dict[str, bool]:
     return {
         "log": sequencer.writable,
-        **{f"model {m.model_id}": m.backend.ready for m in catalogue.models.values()},
+        **{f"model {m.model_id}": m.backend.ready for m in catalogue.all.values()},
     }

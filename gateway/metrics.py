@@ -132,6 +132,12 @@ class Metrics:
             ["model"],
             registry=registry,
         )
+        self.sandboxes_waited_for = Gauge(
+            "sealgate_sandbox_waiting",
+            "Choices that wait for a sandbox of the model.",
+            ["model"],
+            registry=registry,
+        )
         self.connections = Gauge("sealgate_connections", "Open connections.", registry=registry)
         self.policy_reloads = Counter(
             "sealgate_policy_reloads",

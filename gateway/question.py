@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gateway.catalogue import RemoteModel, ServedModel
+from gateway.catalogue import EmbeddingModel, RemoteModel, ServedModel
 from gateway.identity import Principal
 from gateway.routes import Routing
 from sandbox.wire import Shaping
@@ -24,12 +24,13 @@ class Question:
 
     prompt: token ids; none where a remote tier counts them, and `prompt_tokens` is a guess.
     routing: where the request goes, None for a model of the home that it names. grammar, likely: as
-    in `sandbox.wire.Job`. body: the bytes the client sent, kept for their HMAC alone.
+    in `sandbox.wire.Job`. body: the bytes the client sent, kept for their HMAC alone. inputs: texts
+    to embed as token ids, in place of a prompt to answer.
     """
 
     request_id: str
     principal: Principal
-    model: ServedModel | RemoteModel
+    model: ServedModel | RemoteModel | EmbeddingModel
     operation: str
     prompt: list[int] = field(repr=False)
     body: bytes = field(repr=False)
@@ -49,6 +50,7 @@ class Question:
     purpose: str = "unspecified"
     policy: Mapping[str, Any] | None = None
     data_class: str = "unclassified"
+    inputs: tuple[list[int], ...] = field(default=(), repr=False)
     # Whom the request concerns, by the random name that the deployment gave them.
     pseudonym: str | None = None
 
@@ -56,7 +58,7 @@ class Question:
     def prompt_tokens(self) -> int:
         """Tokens of the prompt, as far as they can be known here."""
         if self.prompt or self.routing is None:
-            return len(self.prompt)
+            return len(self.prompt) + sum(map(len, self.inputs))
         return self.routing.wanted.prompt_tokens
 
     @property

@@ -133,7 +133,9 @@ class _Own:
     load = Load(age_s=0.0)
 
 
-def local_endpoint(model: ServedModel, tiers: Tiers, *, slots: int, output_limit: int) -> Endpoint:
+def local_endpoint(
+    model: ServedModel, tiers: Tiers, *, slots: int, output_limit: int, waiting_limit: int
+) -> Endpoint:
     """Return one of the home's models as an endpoint."""
     place = tiers.local_place(
         model.model_id,
@@ -141,9 +143,11 @@ def local_endpoint(model: ServedModel, tiers: Tiers, *, slots: int, output_limit
         output_limit=output_limit,
         slots=slots,
     )
-    return Endpoint(place, _Own(), Breaker(time.monotonic), FairSlots(slots))
+    line = FairSlots(slots, waiting_limit=waiting_limit)
+    return Endpoint(place, _Own(), Breaker(time.monotonic), line)
 
 
-def remote_endpoint(model: RemoteModel, place: Candidate) -> Endpoint:
+def remote_endpoint(model: RemoteModel, place: Candidate, *, waiting_limit: int) -> Endpoint:
     """Return a remote endpoint."""
-    return Endpoint(place, model.backend, Breaker(time.monotonic), FairSlots(place.slots))
+    line = FairSlots(place.slots, waiting_limit=waiting_limit)
+    return Endpoint(place, model.backend, Breaker(time.monotonic), line)

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     queue_s: float = Field(
         default=30.0, gt=0, description="Longest wait for a sandbox before 503, in seconds."
     )
+    queue_limit: int = Field(
+        default=64, ge=0, description="Most choices that wait for a model; more get 503 at once."
+    )
     deadline_s: float = Field(
         default=120.0, gt=0, description="Longest generation of one choice, in seconds."
     )

@@ -4,6 +4,7 @@ What comes out is the same for both; only a sandbox's answer has tokens that thi
 and only its answer carries our mark.
 """
 
+import base64
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -11,15 +12,16 @@ from typing import Any
 
 from gateway.backends.base import Ask, Complete, Text
 from gateway.balancer import Endpoint, Routed
-from gateway.catalogue import RemoteModel, ServedModel
+from gateway.catalogue import EmbeddingModel, RemoteModel, ServedModel
 from gateway.likelihoods import likelihoods
 from gateway.outgoing import Outgoing
 from gateway.question import Question, TokenLikelihood
 from gateway.routes import Routing
 from sandbox.pool import Finished
-from sandbox.readings import TokenBatch
-from sandbox.wire import Job
+from sandbox.readings import TokenBatch, Vector
+from sandbox.wire import Inputs, Job
 
+AnyModel = ServedModel | RemoteModel | EmbeddingModel
 UNMARKED: Mapping[str, Any] = {"status": "unmarked", "marked": 0, "log_evidence": None}
 
 
@@ -28,7 +30,7 @@ class Begun:
     """Where the answer comes from. route: the decision's explanation, None where none was made."""
 
     attestation: Mapping[str, Any]
-    model: ServedModel | RemoteModel
+    model: AnyModel
     tier: str
     route: Mapping[str, Any] | None = None
 
@@ -62,16 +64,39 @@ async def spoken(question: Question, job: Job) -> AsyncGenerator[Spoken, None]:
         RequestRefused: No sandbox or slot came free in time.
         SandboxError, UpstreamFailed: The answer is not whole.
     """
-    routing = question.routing
-    source = _here(question.model, job) if routing is None else _routed(question, routing, job)
-    async with aclosing(source) as run:
+    async with aclosing(_source(question, job)) as run:
         async for item in run:
             yield item
 
 
+def _source(question: Question, job: Job) -> AsyncGenerator[Spoken, None]:
+    if isinstance(question.model, EmbeddingModel):
+        return _embedded(question.model, question)
+    if question.routing is None:
+        return _here(question.model, question, job)
+    return _routed(question, question.routing, job)
+
+
+async def _embedded(model: EmbeddingModel, question: Question) -> AsyncGenerator[Spoken, None]:
+    """Embed in one of this machine's sandboxes; each piece is one vector, as its API writes it."""
+    run = model.backend.embed(
+        Inputs(list(question.inputs)),
+        dimensions=model.dimensions,
+        tenant=question.principal.tenant,
+    )
+    async with aclosing(run) as items:
+        async for item in items:
+            if isinstance(item, Vector):
+                yield Said(base64.b64encode(item.values.tobytes()).decode())
+            elif isinstance(item, Finished):
+                yield Whole(item.reason, item.evidence, item.attestation, tokens=0)
+            else:
+                yield Begun(item.attestation, model, "local")
+
+
 async def _routed(question: Question, routing: Routing, job: Job) -> AsyncGenerator[Spoken, None]:
     """Let the balancer carry the decision out, and tell what became of it."""
-    model: ServedModel | RemoteModel = question.model
+    model: AnyModel = question.model
     route: Mapping[str, Any] = {}
     tier = routing.tier
 
@@ -80,9 +105,9 @@ async def _routed(question: Question, routing: Routing, job: Job) -> AsyncGenera
         if isinstance(there, RemoteModel):
             return _there(there, question, routing, job)
         if there is question.model:
-            return _here(there, job)
+            return _here(there, question, job)
         prompt = there.template.encode_chat(list(routing.turns))
-        return _here(there, replace(job, prompt=prompt, eos=there.eos))
+        return _here(there, question, replace(job, prompt=prompt, eos=there.eos))
 
     run = routing.balancer.run(
         routing.wanted,
@@ -102,12 +127,14 @@ async def _routed(question: Question, routing: Routing, job: Job) -> AsyncGenera
                 yield item
 
 
-async def _here(model: ServedModel | RemoteModel, job: Job) -> AsyncGenerator[Spoken, None]:
+async def _here(
+    model: ServedModel | RemoteModel, question: Question, job: Job
+) -> AsyncGenerator[Spoken, None]:
     """Generate in one of this machine's sandboxes, and decode."""
     if isinstance(model, RemoteModel):
         raise TypeError("A remote model is not generated here.")
     decoder = model.tokenizer.decoder()
-    async with aclosing(model.backend.generate(job)) as run:
+    async with aclosing(model.backend.generate(job, tenant=question.principal.tenant)) as run:
         async for item in run:
             if isinstance(item, TokenBatch):
                 likely = tuple(likelihoods(item.likelihoods, model.tokenizer.token_bytes))

@@ -56,8 +56,9 @@ async def measured(
 
     def render() -> bytes:
         metrics.log_writable.set(sequencer.writable)
-        for model in catalogue.models.values():
+        for model in catalogue.all.values():
             metrics.sandboxes_ready.labels(model.model_id).set(model.backend.ready)
+            metrics.sandboxes_waited_for.labels(model.model_id).set(model.backend.waiting)
         return metrics.render()
 
     async with admin_listener(settings.admin_host, settings.admin_port, render):

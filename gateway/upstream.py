@@ -50,10 +50,16 @@ async def routes(
                     tiers,
                     slots=settings.concurrency,
                     output_limit=settings.output_limit_tokens,
+                    waiting_limit=settings.queue_limit,
                 )
                 for model in models.values()
             ),
-            *(remote_endpoint(remotes[table.name], table.place()) for table in tiers.remote),
+            *(
+                remote_endpoint(
+                    remotes[table.name], table.place(), waiting_limit=settings.queue_limit
+                )
+                for table in tiers.remote
+            ),
         ]
         balancer = Balancer(
             endpoints,

@@ -1,12 +1,13 @@
 """From a checked request to the question that is put to a model: what every text route shares."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.api.asgi import REQUEST_ID, RULING, Scope, header, source_ip
 from gateway.api.sampling import Sampling
-from gateway.catalogue import Catalogue, RemoteModel, ServedModel
+from gateway.catalogue import Catalogue, EmbeddingModel, RemoteModel, ServedModel
 from gateway.errors import RequestRefused
 from gateway.identity import Principal
 from gateway.policy import Ruling
@@ -106,6 +107,38 @@ class Asking:
             likely=likely,
             pseudonym=_pseudonym(asked.scope),
             routing=routing,
+            data_class=ruling.data_class,
+            purpose=ruling.purpose,
+            policy=ruling.entry(),
+        )
+
+    def embedding(
+        self, asked: Asked, *, model: EmbeddingModel, inputs: Sequence[list[int]]
+    ) -> Question:
+        """Return the question of texts to embed: nothing is drawn, and nothing leaves.
+
+        Raises:
+            RequestRefused: The policy keeps them from this machine's sandboxes.
+        """
+        ruling = _ruling(asked.scope)
+        _require_tier(ruling, None)
+        return Question(
+            request_id=asked.scope[REQUEST_ID],
+            principal=asked.principal,
+            model=model,
+            operation=asked.operation,
+            prompt=[],
+            body=asked.body,
+            choices=1,
+            max_tokens=0,
+            temperature=0.0,
+            top_p=1.0,
+            top_k=0,
+            stops=(),
+            seed=None,
+            source_ip=source_ip(asked.scope),
+            inputs=tuple(inputs),
+            pseudonym=_pseudonym(asked.scope),
             data_class=ruling.data_class,
             purpose=ruling.purpose,
             policy=ruling.entry(),

@@ -6,6 +6,7 @@ import msgspec
 from fastapi import APIRouter
 
 from gateway.api.completions import CompletionRequest
+from gateway.api.embeddings import EmbeddingRequest
 from gateway.api.responses import ResponseRequest
 from gateway.api.schema import ChatRequest
 
@@ -13,6 +14,7 @@ _ROUTES: dict[str, tuple[type, str]] = {
     "/v1/chat/completions": (ChatRequest, "Answer a conversation."),
     "/v1/completions": (CompletionRequest, "Continue a text."),
     "/v1/responses": (ResponseRequest, "Answer in the words of the newer API."),
+    "/v1/embeddings": (EmbeddingRequest, "Turn texts into vectors."),
 }
 _REFUSALS = ("400", "401", "403", "404", "408", "413", "429", "500", "503")
 _ERROR: dict[str, Any] = {

@@ -147,7 +147,7 @@ async def edge(log, *, redaction="pseudonyms", agreement="", size=3):
         )
         model = RemoteModel("far", "upstream:edge-1/m", 4096, backend)
         place = Candidate("edge-1", "edge", "far", "site", frozenset(CLASSES), None, 4096, 512, 2)
-        balancer = Balancer([remote_endpoint(model, place)], draw=lambda _: 0)
+        balancer = Balancer([remote_endpoint(model, place, waiting_limit=8)], draw=lambda _: 0)
         routes = Routes(balancer, {"edge-1": model}, Tiers(), {})
         policy = Policy(POLICY.format(redaction=redaction, agreement=agreement).encode())
         try:
