@@ -4,7 +4,7 @@ Who may ask is the caller's to decide, and to record: each query is itself an en
 """
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -69,10 +69,32 @@ def search(engine: sa.Engine, query: Query) -> Found:
     Raises:
         LogUnavailable: The log cannot be read.
     """
+    asked = _asked(query).order_by(_leaf.idx)
+    return _gathered(engine, query, asked, last=query.after)
+
+
+def search_back(engine: sa.Engine, query: Query, *, before: int | None = None) -> Found:
+    """Return the entries that a query asks for, the newest first.
+
+    before: an index; only earlier entries. The result's `more` is what to give it next.
+
+    Raises:
+        LogUnavailable: The log cannot be read.
+    """
+    asked = _asked(query).order_by(_leaf.idx.desc())
+    if before is not None:
+        asked = asked.where(_leaf.idx < before)
+    return _gathered(engine, query, asked, last=before or 0)
+
+
+def _gathered(
+    engine: sa.Engine, query: Query, asked: "sa.Select[tuple[Any, ...]]", *, last: int
+) -> Found:
+    """Read candidates in their order until a page is full. last: where nothing was read yet."""
     limit = max(1, min(query.limit, PAGE_LIMIT))
     entries: list[tuple[int, dict[str, Any]]] = []
-    last, read = query.after, 0
-    with closing(_candidates(engine, query)) as candidates:
+    read = 0
+    with closing(_candidates(engine, asked)) as candidates:
         for index, event in candidates:
             if len(entries) == limit or read == SCAN_LIMIT:
                 return Found(tuple(entries), last)
@@ -106,17 +128,15 @@ def disclosures(
         ]
 
 
-def decision(event: dict[str, Any]) -> str:
+def decision(event: Mapping[str, Any]) -> str:
     """Return `allowed`, or the reason why the request of this event was refused."""
     own = event["sealgate"]
     return str(own["reason"]) if own["phase"] == "denied" else "allowed"
 
 
-def _candidates(
-    engine: sa.Engine, query: Query
-) -> Generator[tuple[int, dict[str, Any]], None, None]:
-    """Yield what the database's own columns let through."""
-    asked = sa.select(_leaf.idx, _leaf.body).where(_leaf.idx > query.after).order_by(_leaf.idx)
+def _asked(query: Query) -> "sa.Select[tuple[Any, ...]]":
+    """Return what the database's own columns can tell."""
+    asked = sa.select(_leaf.idx, _leaf.body).where(_leaf.idx > query.after)
     for column, value in (
         (_leaf.tenant, query.tenant),
         (_leaf.operation, query.operation),
@@ -128,11 +148,16 @@ def _candidates(
         named = sa.select(_leaf.request_id).join(store.subject, _subject.leaf_idx == _leaf.idx)
         requests = named.where(_subject.pseudonym == query.pseudonym)
         asked = asked.where(_leaf.request_id.in_(requests))
+    return _within(asked, query.start_ms, query.end_ms)
+
+
+def _candidates(
+    engine: sa.Engine, asked: "sa.Select[tuple[Any, ...]]"
+) -> Generator[tuple[int, dict[str, Any]], None, None]:
+    """Yield the entries that the database lets through."""
     with (
         store.reading(engine) as connection,
-        connection.execute(
-            _within(asked, query.start_ms, query.end_ms), execution_options={"yield_per": 256}
-        ) as rows,
+        connection.execute(asked, execution_options={"yield_per": 256}) as rows,
     ):
         for index, body in rows:
             yield index, json.loads(body)

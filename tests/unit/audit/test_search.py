@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from audit import search as searching
-from audit.search import Query, disclosures, search
+from audit.search import Query, disclosures, search, search_back
 
 START = 1_790_000_000_000
 
@@ -76,6 +76,19 @@ def test_query_gives_pages_and_says_where_to_go_on(people):
     assert ([index for index, _ in first.entries], first.more) == ([0, 1, 2, 3, 4], 4)
     rest = search(people.engine, Query(tenant="ward-a", limit=50, after=first.more))
     assert ([index for index, _ in rest.entries], rest.more) == ([5, 6, 7, 8, 9, 10, 11, 22], None)
+
+
+def test_search_back_finds_the_same_the_newest_first(people):
+    for asked in ({}, {"tenant": "ward-b"}, {"actor": "Night"}, {"pseudonym": "ps_2"}):
+        back = [index for index, _ in search_back(people.engine, Query(**asked)).entries]
+        assert back == found(people, **asked)[::-1]
+
+
+def test_search_back_gives_pages_and_says_where_to_go_on(people):
+    first = search_back(people.engine, Query(tenant="ward-a", limit=5))
+    assert ([index for index, _ in first.entries], first.more) == ([22, 11, 10, 9, 8], 8)
+    rest = search_back(people.engine, Query(tenant="ward-a"), before=first.more)
+    assert ([i for i, _ in rest.entries], rest.more) == ([7, 6, 5, 4, 3, 2, 1, 0], None)
 
 
 def test_query_that_reads_much_and_finds_little_hands_over_in_time(people, monkeypatch):
