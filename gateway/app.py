@@ -15,11 +15,11 @@ from starlette.routing import Route
 from audit.errors import LogUnavailable
 from gateway.answer import Answers
 from gateway.api import audit, health, models, openapi, provenance, receipts, reports
-from gateway.api.embeddings import EmbeddingDialect
 from gateway.api.asgi import REQUEST_ID, App, ClientGone, RequestIds
 from gateway.api.asking import Asking
 from gateway.api.chat import ChatDialect
 from gateway.api.completions import CompletionDialect
+from gateway.api.embeddings import EmbeddingDialect
 from gateway.api.errors import INTERNAL, envelope, refusal, refusal_headers
 from gateway.api.generating import Generating
 from gateway.api.responses import ResponseDialect
@@ -41,7 +41,6 @@ from sandbox.errors import SandboxError
 _log = logging.getLogger("sealgate")
 
 
-        ("/v1/embeddings", EmbeddingDialect(asking)),
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """The parts that routes work with, started and ready.
@@ -79,6 +78,7 @@ def create_app(gateway: Gateway) -> App:
         ("/v1/chat/completions", ChatDialect(asking)),
         ("/v1/completions", CompletionDialect(asking)),
         ("/v1/responses", ResponseDialect(asking)),
+        ("/v1/embeddings", EmbeddingDialect(asking)),
     ):
         route = Generating(
             dialect=dialect,
