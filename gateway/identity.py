@@ -17,6 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.errors import CredentialInvalid, CredentialUnknown
+from gateway.holders import Holders, Row
+from gateway.peppers import Peppers
 from gateway.scopes import Scopes, require_scopes
 
 KEY_PATTERN = re.compile(r"sg-[A-Za-z0-9_-]{43}")
@@ -93,6 +95,7 @@ class Credentials:
     def __init__(self, engine: sa.Engine, *, peppers: Callable[[], Sequence[bytes]]) -> None:
         self._engine = engine
         self._peppers = peppers
+        self._holders = Holders(engine)
         metadata.create_all(engine)
 
     def add(
@@ -200,6 +203,13 @@ class Credentials:
             if connection.execute(statement).rowcount == 0:
                 raise _unknown(credential_id)
 
+    @property
+    def quick(self) -> bool:
+        """Whether who holds a key is found without waiting, so that an event loop may ask."""
+        return (
+            self._holders.quick and isinstance(self._peppers, Peppers) and self._peppers.at_hand()
+        )
+
     def principal(self, key: str, *, now: datetime) -> Principal | None:
         """Return who holds `key`, or None if nobody who may use it now does.
 
@@ -213,28 +223,25 @@ class Credentials:
 
     def active(self, credential_id: str, *, method: str, now: datetime) -> Principal | None:
         """Return who holds a credential that was shown before, or None if it works no more."""
-        return self._found(credentials.c.id == credential_id, method, now)
+        return self._found(self._holders.by_id(credential_id), method, now)
 
     def _holder(self, key: str, method: str, now: datetime) -> Principal | None:
         hmacs = [_hmac(key, pepper) for pepper in self._peppers()]
-        return self._found(credentials.c.key_hmac.in_(hmacs), method, now)
+        return self._found(self._holders.by_hmac(hmacs), method, now)
 
-    def _found(
-        self, which: "sa.ColumnElement[bool]", method: str, now: datetime
-    ) -> Principal | None:
-        with self._engine.connect() as connection:
-            row = connection.execute(credentials.select().where(which)).one_or_none()
-            if row is None or row.revoked_ms is not None or _expired(row.expires_ms, now):
-                return None
-            own = _scopes.select().where(_scopes.c.credential_id == row.id)
-            confined = _grouped(connection.execute(own)).get(row.id)
+    @staticmethod
+    def _found(rows: Sequence[Row], method: str, now: datetime) -> Principal | None:
+        """Return the principal of a credential's rows, if it may be used now."""
+        if not rows or rows[0].revoked_ms is not None or _expired(rows[0].expires_ms, now):
+            return None
+        found = rows[0]
         return Principal(
-            credential_id=row.id,
-            tenant=row.tenant,
-            name=row.name,
-            role=Role(row.role),
+            credential_id=found.id,
+            tenant=found.tenant,
+            name=found.name,
+            role=Role(found.role),
             method=method,
-            scopes=confined,
+            scopes=frozenset(row.scope for row in rows if row.scope is not None) or None,
         )
 
 

@@ -1,6 +1,6 @@
 """The peppers of API keys: what the database's HMACs are made under, from the keyring."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 # What the keyring derives the pepper from.
@@ -19,16 +19,40 @@ class Peppered(Protocol):
         ...
 
 
-def peppers(keys: Peppered) -> Callable[[], Sequence[bytes]]:
-    """Return what gives the peppers of a keyring or key broker, each derived once."""
-    known: dict[int, bytes] = {}
+class Peppers:
+    """Gives the peppers of a keyring or key broker, each derived once.
 
-    def current() -> Sequence[bytes]:
+    stamp: identifies the keyring's state; where it is given, nothing is asked again before that is
+    another one.
+    """
+
+    def __init__(self, keys: Peppered, *, stamp: Callable[[], Hashable] | None = None) -> None:
+        self._keys = keys
+        self._stamp = stamp
+        self._derived: dict[int, bytes] = {}
+        self._current: tuple[Hashable, Sequence[bytes]] | None = None
+
+    def __call__(self) -> Sequence[bytes]:
+        """Return the peppers now, the active one first."""
+        stamp = self._stamp() if self._stamp else None
+        current = self._current
+        if current is not None and self._stamp is not None and current[0] == stamp:
+            return current[1]
         purpose, context = PEPPER
-        epochs = keys.epochs(purpose)
+        epochs = self._keys.epochs(purpose)
         for epoch in epochs:
-            if epoch not in known:
-                known[epoch] = keys.derive(purpose, context, epoch=epoch)
-        return [known[epoch] for epoch in epochs]
+            if epoch not in self._derived:
+                self._derived[epoch] = self._keys.derive(purpose, context, epoch=epoch)
+        found = [self._derived[epoch] for epoch in epochs]
+        self._current = stamp, found
+        return found
 
-    return current
+    def at_hand(self) -> bool:
+        """Return whether they are known without asking for them."""
+        current = self._current
+        return current is not None and self._stamp is not None and current[0] == self._stamp()
+
+
+def peppers(keys: Peppered) -> Peppers:
+    """Return what gives the peppers of a keyring or key broker."""
+    return Peppers(keys)

@@ -34,9 +34,14 @@ class Keys(Protocol):
         ...
 
 
+def receipt_context(tenant: str, request_id: str) -> tuple[bytes, bytes, bytes]:
+    """Name the key that a request's commitments are salted with, within `AUDIT_PURPOSE`."""
+    return tenant.encode(), b"receipt", request_id.encode()
+
+
 def receipt_key(derive: Callable[..., bytes], tenant: str, request_id: str, *, epoch: int) -> bytes:
     """Derive what a request's commitments are salted with."""
-    return derive(AUDIT_PURPOSE, tenant.encode(), b"receipt", request_id.encode(), epoch=epoch)
+    return derive(AUDIT_PURPOSE, *receipt_context(tenant, request_id), epoch=epoch)
 
 
 def issue(request_id: str, *, log: sa.Engine, keys: Keys, origin: str, now_s: int) -> str:

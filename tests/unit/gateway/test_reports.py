@@ -36,6 +36,8 @@ TODAY = f"{NOW:%Y-%m-%d}"
 class Credentials:
     """Knows a key for each role."""
 
+    quick = True
+
     def principal(self, key, *, now):  # noqa: ARG002 - As the real one is called.
         if key not in set(Role):
             return None
