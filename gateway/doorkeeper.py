@@ -44,14 +44,21 @@ class Doorkeeper:
 
     async def admit_any(self, scope: Scope, *, operation: str, roles: frozenset[Role]) -> Principal:
         """Return the caller if one of `roles` is theirs; raises as `admit`."""
-        principal = await self.known(scope, self._caller, operation=operation)
+        principal = await self.known(
+            scope, self._caller, operation=operation, at_once=self._at_once(scope)
+        )
         await self.allow(scope, principal, operation=operation, roles=roles)
         return principal
 
     async def known(
-        self, scope: Scope, look: Callable[[Scope], Principal | None], *, operation: str
+        self,
+        scope: Scope,
+        look: Callable[[Scope], Principal | None],
+        *,
+        operation: str,
+        at_once: bool = False,
     ) -> Principal:
-        """Return who is found in a request. look: finds them, in a thread.
+        """Return who is found in a request. look: finds them; in a thread, unless `at_once`.
 
         Raises:
             RequestRefused: 401 `invalid_api_key`, 429 `too_many_attempts`.
@@ -61,8 +68,8 @@ class Doorkeeper:
         except RequestRefused as early:
             await self._denied(scope, None, operation, early)
             raise
-        # The look-up asks the disk and the key broker; the event loop serves others meanwhile.
-        principal = await asyncio.to_thread(look, scope)
+        # A look-up may ask a disk, the key broker or an issuer; the loop serves others meanwhile.
+        principal = look(scope) if at_once else await asyncio.to_thread(look, scope)
         if principal is None:
             self.throttle.wrong(source_ip(scope))
             unknown = _unknown()
@@ -102,6 +109,14 @@ class Doorkeeper:
         admission: Admission | None = scope.get(ADMISSION)
         if admission is not None and refused.code != LOG_UNAVAILABLE:
             await self._denied(scope, admission.principal, admission.operation, refused)
+
+    async def turned_away(self, scope: Scope, *, operation: str, refused: RequestRefused) -> None:
+        """Record a refusal of somebody who is not known."""
+        await self._denied(scope, None, operation, refused)
+
+    def _at_once(self, scope: Scope) -> bool:
+        """Whether the caller is found without waiting for anything: no token is checked so."""
+        return self.credentials.quick and "." not in (header(scope, b"authorization") or "")
 
     def _caller(self, scope: Scope) -> Principal | None:
         given = header(scope, b"authorization")
