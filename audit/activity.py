@@ -162,8 +162,15 @@ class Intent(Struct, tag_field="phase", tag="intent"):
     pseudonym: Pseudonym | None = None
 
 
+class Label(Struct):
+    """Whether the answer carried a label that people see, and one that programs read."""
+
+    explicit: bool
+    implicit: bool
+
+
 class Outcome(Struct, tag_field="phase", tag="outcome"):
-    """What became of an intent."""
+    """What became of an intent. recipient: who else got the request."""
 
     ending: Literal["completed", "client_gone", "failed", "shutdown"]
     latency_ms: Count
@@ -173,6 +180,9 @@ class Outcome(Struct, tag_field="phase", tag="outcome"):
     tier: Text
     watermark: Scheme
     choices: list[Choice]
+    recipient: Text | None = None
+    label: Label | None = None
+    acknowledgement_ms: Count | None = None
 
 
 class Recovered(Struct, tag_field="phase", tag="recovered"):

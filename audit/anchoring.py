@@ -16,6 +16,8 @@ from audit.errors import AnchorFailed, CheckpointInvalid, LogTampered
 
 # Several gateways append to one place; the newest that we know of is among so many.
 KEPT_AT_START = 1000
+# The entry that says so. It is no news itself: an idle log would never come to rest.
+ANCHORED = "log.anchored"
 _table = schema.anchor
 
 
@@ -32,12 +34,18 @@ class Anchored:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What became of handing over a checkpoint. problem: None if the place took it."""
+    """What became of handing over a checkpoint. problem: None if the place took it.
+
+    lag_ms: age of the oldest entry that no earlier checkpoint there covers. news: whether any of
+    those tells of anything but anchoring.
+    """
 
     kind: str
     place: str
     size: int
     problem: str | None
+    lag_ms: int = 0
+    news: bool = True
 
 
 def anchor(engine: sa.Engine, anchors: Iterable[Anchor], *, now_ms: int) -> list[Attempt]:
@@ -56,6 +64,7 @@ def anchor(engine: sa.Engine, anchors: Iterable[Anchor], *, now_ms: int) -> list
             if since == size:
                 continue
             problem = None
+            lag_ms, news = _uncovered(connection, since, now_ms)
             try:
                 receipt = place.keep(
                     note, since=since, proof_from=_proofs(connection, size), now_ms=now_ms
@@ -64,7 +73,7 @@ def anchor(engine: sa.Engine, anchors: Iterable[Anchor], *, now_ms: int) -> list
                 problem = str(error)
         if problem is None:
             _keep_receipt(engine, place, size, note, receipt, now_ms)
-        attempts.append(Attempt(place.kind, place.place, size, problem))
+        attempts.append(Attempt(place.kind, place.place, size, problem, lag_ms, news))
     return attempts
 
 
@@ -200,6 +209,16 @@ def _proofs(connection: sa.Connection, size: int) -> ProofFrom:
         return [root(each) for each in merkle.consistency_ranges(old, size)]
 
     return proof_from
+
+
+def _uncovered(connection: sa.Connection, since: int, now_ms: int) -> tuple[int, bool]:
+    """Return how long the oldest entry from `since` on waits, and whether one is news."""
+    leaf = store.leaf.c
+    oldest = sa.select(leaf.time_ms).where(leaf.idx >= since).order_by(leaf.idx).limit(1)
+    written_ms = connection.execute(oldest).scalar_one_or_none()
+    other = sa.select(leaf.idx).where(leaf.idx >= since, leaf.operation != ANCHORED).limit(1)
+    news = connection.execute(other).first() is not None
+    return (0 if written_ms is None else max(0, now_ms - written_ms)), news
 
 
 def _newest(connection: sa.Connection, place: Anchor) -> int:

@@ -1,7 +1,7 @@
 """Questions that the log answers: whose mark is this, what is open, what happened when."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -63,6 +63,22 @@ def events(
     with (
         store.reading(engine) as connection,
         connection.execute(query, execution_options={"yield_per": 1024}) as rows,
+    ):
+        for index, body in rows:
+            yield index, json.loads(body)
+
+
+def events_of(engine: sa.Engine, operations: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield index and event of each entry of these operations, in log order.
+
+    Raises:
+        LogUnavailable: The log cannot be read.
+    """
+    leaf = store.leaf.c
+    query = sa.select(leaf.idx, leaf.body).where(leaf.operation.in_(operations)).order_by(leaf.idx)
+    with (
+        store.reading(engine) as connection,
+        connection.execute(query, execution_options={"yield_per": 256}) as rows,
     ):
         for index, body in rows:
             yield index, json.loads(body)

@@ -6,21 +6,28 @@ A place that fails is told to the operator's log and tried again; nothing waits 
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from cryptography import x509
 
 from audit import anchoring
+from audit.anchoring import ANCHORED, Attempt
 from audit.anchors.file import FileAnchor
 from audit.anchors.kinds import Anchor
 from audit.anchors.witness import Witness, WitnessKey
 from audit.errors import AnchorFailed, AuditError, TileUnknown
 from audit.publication import publish
+from gateway import logbook, ocsf
 from gateway.errors import SettingsInvalid
+from gateway.ocsf import Actor, Event
 from gateway.settings import Settings
 
 _log = logging.getLogger("sealgate")
@@ -75,12 +82,16 @@ def held_against(engine: sa.Engine, places: Sequence[Anchor], trust: Trust) -> N
 
 @asynccontextmanager
 async def kept_anchored(
-    engine: sa.Engine, settings: Settings, places: Sequence[Anchor]
+    engine: sa.Engine, settings: Settings, places: Sequence[Anchor], submit: Callable[[Event], Any]
 ) -> AsyncIterator[None]:
-    """Anchor and publish every `anchor_every_s` while the block runs, and once more as it ends."""
+    """Anchor and publish every `anchor_every_s` while the block runs, and once more as it ends.
+
+    submit: writes an entry, and need not wait for it.
+    """
 
     def once() -> None:
-        _once(engine, settings, places)
+        for attempt in _once(engine, settings, places):
+            _tell(attempt, submit)
 
     task = asyncio.create_task(_again(once, settings.anchor_every_s))
     try:
@@ -89,7 +100,32 @@ async def kept_anchored(
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        await asyncio.to_thread(once)
+        # Without an entry of its own, which no anchor would cover.
+        await asyncio.to_thread(_once, engine, settings, places)
+
+
+def anchored_event(attempt: Attempt, *, actor: Actor = ocsf.SYSTEM) -> Event:
+    """Build the entry of a checkpoint that a place took; a file is named without its directory."""
+    place = Path(attempt.place).name if attempt.kind == "file" else attempt.place
+    return logbook.system(
+        ANCHORED,
+        uid=f"sys_{secrets.token_hex(12)}",
+        now=datetime.now(UTC),
+        actor=actor,
+        detail={
+            "kind": attempt.kind,
+            "place": place,
+            "size": attempt.size,
+            "lag_ms": attempt.lag_ms,
+        },
+    )
+
+
+def _tell(attempt: Attempt, submit: Callable[[Event], Any]) -> None:
+    if attempt.problem is None and attempt.news:
+        # A log that takes no entry is told of by those who need one.
+        with contextlib.suppress(AuditError):
+            submit(anchored_event(attempt))
 
 
 async def _again(once: Callable[[], None], every_s: float) -> None:
@@ -99,17 +135,20 @@ async def _again(once: Callable[[], None], every_s: float) -> None:
         await asyncio.sleep(every_s)
 
 
-def _once(engine: sa.Engine, settings: Settings, places: Sequence[Anchor]) -> None:
+def _once(engine: sa.Engine, settings: Settings, places: Sequence[Anchor]) -> list[Attempt]:
     try:
         if settings.tiles_directory is not None:
             publish(engine, settings.tiles_directory.expanduser().absolute())
-        for attempt in anchoring.anchor(engine, places, now_ms=time.time_ns() // 1_000_000):
-            if attempt.problem is not None:
-                _log.warning("%s has no checkpoint: %s", attempt.place, attempt.problem)
+        attempts = anchoring.anchor(engine, places, now_ms=time.time_ns() // 1_000_000)
     except TileUnknown:
-        return
+        return []
     except AuditError as error:
         _log.error("The log was not anchored: %s", error)
+        return []
+    for attempt in attempts:
+        if attempt.problem is not None:
+            _log.warning("%s has no checkpoint: %s", attempt.place, attempt.problem)
+    return attempts
 
 
 def _authority(url: str, settings: Settings) -> Anchor:

@@ -16,18 +16,17 @@ from typing import Any
 
 from audit.errors import AuditError
 from gateway import logbook
-from gateway.choice import Choice, Failure
+from gateway.choice import Choice, Failure, job
 from gateway.fingerprints import Fingerprints
 from gateway.labelling import Labeller
-from gateway.marking import ChoiceMark, measured
+from gateway.marking import measured
 from gateway.question import Ended, Labelling, Piece, Question, TokenLikelihood
 from gateway.recorder import Recorder
 from gateway.request_secrets import Secrets, derived
 from gateway.speaking import Begun, Said, Whole, spoken
 from gateway.stopping import StopWatcher
 from privacy.broker import BrokerClient
-from sandbox.errors import SandboxError
-from sandbox.wire import Job
+from sandbox.errors import GrammarRefused, SandboxError
 from watermark import receipts
 
 # A client that reads slowly holds its sandboxes back here instead of filling memory.
@@ -66,7 +65,9 @@ class Answers:
             fingerprints=self._fingerprints,
             labeller=self._labeller,
         )
+        began = time.monotonic()
         await self._recorder.record(answer.intent(), retraction=answer.retraction)
+        answer.acknowledgement_ms = round((time.monotonic() - began) * 1000)
         return answer
 
 
@@ -92,6 +93,8 @@ class Answer:
         self._began = time.monotonic()
         self._closed = False
         self._served: Begun | None = None
+        # How long the log took to say that the intent is durable.
+        self.acknowledgement_ms: int | None = None
 
     @property
     def completion_tokens(self) -> int:
@@ -170,6 +173,12 @@ class Answer:
         """
         try:
             await self._close(ending, status=status)
+            for index, choice in enumerate(self._choices):
+                if choice.killed is not None:
+                    now = datetime.now(UTC)
+                    await self._recorder.record(
+                        logbook.killed(self.question, index, choice.killed, now=now)
+                    )
         except AuditError as error:
             _log.error("%s has no outcome: %s", self.question.request_id, error)
         except Exception:  # noqa: BLE001 - "never" means whatever fails.
@@ -208,6 +217,7 @@ class Answer:
             latency_ms=round((time.monotonic() - self._began) * 1000),
             now=datetime.now(UTC),
             served=self._served,
+            acknowledgement_ms=self.acknowledgement_ms,
         )
 
     def _end(self, index: int, choice: Choice) -> logbook.ChoiceEnd:
@@ -231,6 +241,7 @@ class Answer:
         except Exception as error:  # noqa: BLE001 - handed to the reader, who raises it.
             if isinstance(error, SandboxError) and error.attestation is not None:
                 choice.attestation = error.attestation
+                choice.killed = None if isinstance(error, GrammarRefused) else type(error).__name__
             await queue.put(Failure(error))
 
     async def _run(self, index: int, choice: Choice, put: Callable[..., Any]) -> None:
@@ -247,7 +258,9 @@ class Answer:
                 await put(piece)
 
         reason = "stop"
-        async with aclosing(spoken(self.question, self._job(choice.mark))) as run:
+        async with aclosing(
+            spoken(self.question, job(self.question, choice.mark, self._secrets.mark_key))
+        ) as run:
             async for item in run:
                 match item:
                     case Begun(attestation):
@@ -275,23 +288,6 @@ class Answer:
                 self._labeller.trailer, self.question, index, text, now=now
             )
             await put(Piece(index, choice.trailer))
-
-    def _job(self, mark: ChoiceMark) -> Job:
-        question = self.question
-        return Job(
-            prompt=question.prompt,
-            max_tokens=question.max_tokens,
-            temperature=question.temperature,
-            top_k=question.top_k,
-            top_p=question.top_p,
-            eos=question.model.eos,
-            mark_key=self._secrets.mark_key,
-            trace_id=mark.trace_id,
-            seed=mark.seed,
-            shaping=question.shaping,
-            grammar=question.grammar,
-            likely=question.likely,
-        )
 
     def _hmac(self, content: bytes) -> str:
         return hmac.digest(self._secrets.audit_key, content, hashlib.sha256).hex()

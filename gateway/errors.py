@@ -73,6 +73,14 @@ class ScheduleUnknown(GatewayError):
     """There is no schedule of reports of that id."""
 
 
+class IncidentUnknown(GatewayError):
+    """The log tells of no incident of that id."""
+
+
+class IncidentStepInvalid(GatewayError):
+    """A step on an incident cannot be recorded; the message says why."""
+
+
 class TuningImpossible(GatewayError):
     """Too little is recorded, or nothing better was found; the message says which."""
 

@@ -166,7 +166,7 @@ async def _settled(
     # Over a database others may be answering; over a file of our own, nobody is.
     longest_s = LONGEST_REQUESTS * (settings.queue_s + settings.deadline_s)
     sequencer.recover(older_than_s=longest_s if settings.database_url else None)
-    await stack.enter_async_context(kept_anchored(engine, settings, places))
+    await stack.enter_async_context(kept_anchored(engine, settings, places, sequencer.submit))
 
 
 async def _served(
@@ -272,8 +272,10 @@ def _circumstances(
     settings: Settings, catalogue: Catalogue, walls: Sequence[Wall]
 ) -> dict[str, Any]:
     """Tell how this gateway runs, for the entry of its start."""
+    policy = load(settings.policy_file)
     return {
-        "policy": load(settings.policy_file).digest,
+        "policy": policy.digest,
+        "agreements": [each.entry() for each in policy.file.baa],
         "tls": settings.tls_certificate is not None,
         "host": settings.host,
         "models": sorted(catalogue.all),

@@ -75,7 +75,7 @@ def intent(
                 **_shaping(question.shaping),
             },
             "watermark": {"scheme": SCHEME, "epoch": epoch, "trace_ids": list(trace_ids)},
-            **({} if question.pseudonym is None else {"pseudonym": question.pseudonym}),
+            **_concerning(question.pseudonym),
             **question.detections,
         },
     )
@@ -92,12 +92,13 @@ def outcome(
     now: datetime,
     commitment_epoch: int | None = None,
     served: Begun | None = None,
+    acknowledgement_ms: int | None = None,
 ) -> Event:
     """Build what is on disk before the answer's last byte leaves.
 
     ending: `completed`, `client_gone`, `failed` or `shutdown`. commitment_epoch: of the key that
     the choices' commitments are salted with; None if they have none. served: who answered, where
-    that was not settled by the request itself.
+    that was not settled by the request itself. acknowledgement_ms: what the intent waited for.
     """
     return ocsf.entry(
         uid=f"{question.request_id}/outcome",
@@ -117,6 +118,9 @@ def outcome(
             "model": _model(question, served),
             "tier": question.tier if served is None else served.tier,
             **({"route": dict(served.route)} if served is not None and served.route else {}),
+            **_recipient(question, served),
+            **({} if ending != "completed" else {"label": question.labelling.entry()}),
+            **({} if acknowledgement_ms is None else {"acknowledgement_ms": acknowledgement_ms}),
             "watermark": {"scheme": SCHEME, "epoch": epoch},
             "choices": [_choice(choice) for choice in choices],
             "commitment_epoch": commitment_epoch,
@@ -157,8 +161,9 @@ def access(
     detail: Mapping[str, Any],
     source_ip: str | None,
     now: datetime,
+    pseudonym: str | None = None,
 ) -> Event:
-    """Build the entry of someone who asked the system about others."""
+    """Build the entry of someone who asked the system about others, or told of a disclosure."""
     return ocsf.entry(
         uid=f"{request_id}/access",
         request_id=request_id,
@@ -168,7 +173,7 @@ def access(
         status=200,
         source_ip=source_ip,
         now=now,
-        own={"phase": "access", "detail": dict(detail)},
+        own={"phase": "access", "detail": dict(detail)} | _concerning(pseudonym),
     )
 
 
@@ -207,10 +212,7 @@ def system(
     actor: Actor = ocsf.SYSTEM,
     detail: Mapping[str, Any] | None = None,
 ) -> Event:
-    """Build the entry of what the deployment did, or its operator to it.
-
-    uid: unique; the entry's own and its request's. detail: no floats, no secrets.
-    """
+    """Build the entry of what the deployment did, or its operator to it. uid: its request's too."""
     return ocsf.entry(
         uid=uid,
         request_id=uid,
@@ -221,6 +223,16 @@ def system(
         source_ip=None,
         now=now,
         own={"phase": "system", "detail": dict(detail or {})},
+    )
+
+
+def killed(question: Question, choice: int, error: str, *, now: datetime) -> Event:
+    """Build the entry of a sandbox that ended before its answer did. error: its name."""
+    return system(
+        "sandbox.killed",
+        uid=f"{question.request_id}/killed/{choice}",
+        now=now,
+        detail={"request": question.request_id, "choice": choice, "error": error},
     )
 
 
@@ -239,6 +251,18 @@ def _model(question: Question, served: Begun | None = None) -> Event:
     named = {"id": model.model_id, "digest": model.digest, "generation": model.generation}
     certificate = model.training_certificate
     return named if certificate is None else named | {"training_certificate": certificate}
+
+
+def _concerning(pseudonym: str | None) -> Event:
+    return {} if pseudonym is None else {"pseudonym": pseudonym}
+
+
+def _recipient(question: Question, served: Begun | None) -> Event:
+    """Name who got the request, where that was not this machine (45 CFR 164.528(b)(2)(ii))."""
+    if (question.tier if served is None else served.tier) == "local":
+        return {}
+    route = (served.route if served else None) or {}
+    return {"recipient": str(route.get("endpoint") or _model(question, served)["digest"])}
 
 
 def _shaping(shaping: Shaping) -> Event:

@@ -65,6 +65,14 @@ class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reference: str
     expires: dt.date
 
+    def entry(self) -> dict[str, str]:
+        """Return what the log keeps of it."""
+        return {
+            "remote": self.remote,
+            "reference": self.reference,
+            "expires": self.expires.isoformat(),
+        }
+
 
 class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[[limit]]`: what a tenant or a credential may ask. each: who has no own."""

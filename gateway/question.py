@@ -17,6 +17,10 @@ class Labelling:
     visible: Literal["en", "zh"] | None = None
     manifest: bool = False
 
+    def entry(self) -> dict[str, bool]:
+        """Tell whether there was a label that people see, and one that programs read."""
+        return {"explicit": self.visible is not None, "implicit": self.manifest}
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -46,11 +50,11 @@ class Question:
     labelling: Labelling = field(default_factory=Labelling)
     grammar: str = field(default="", repr=False)
     likely: int | None = None
+    inputs: tuple[list[int], ...] = field(default=(), repr=False)
     routing: Routing | None = None
     purpose: str = "unspecified"
     policy: Mapping[str, Any] | None = None
     data_class: str = "unclassified"
-    inputs: tuple[list[int], ...] = field(default=(), repr=False)
     # Whom the request concerns, by the random name that the deployment gave them.
     pseudonym: str | None = None
 

@@ -42,6 +42,7 @@ _ALL: tuple[Query, ...] = (
     queries_marking.explicit_labels,
     queries_marking.implicit_labels,
     queries_marking.marked_answers,
+    queries_operation.agreements,
     queries_operation.backups,
     queries_operation.configuration_changes,
     queries_operation.contingency_tests,

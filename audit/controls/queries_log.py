@@ -76,15 +76,17 @@ def _anchor(records: Records) -> str:
 def activity_review(records: Records) -> Finding:
     """Judge whether records of activity were looked at. 164.308(a)(1)(ii)(D)."""
     queries = sum(each["queries"] for each in records.rows("officer_queries"))
-    reports = operations(records).get("report.generated", 0)
-    if not queries + reports:
+    counts = operations(records)
+    reviews, reports = counts.get("review.acknowledged", 0), counts.get("report.generated", 0)
+    if not queries + reports + reviews:
         return no_data(
-            "No query of an officer and no earlier report is recorded in the period.",
+            "No review, no query of an officer and no earlier report is recorded in the period.",
             "officer_queries",
             "system_operations",
         )
     return share_evidenced(
-        f"Recorded: {counted(queries, 'query', 'queries')} of officers or auditors, "
+        f"Recorded: {counted(reviews, 'review')} that somebody answers for, "
+        f"{counted(queries, 'query', 'queries')} of officers or auditors, "
         f"{counted(reports, 'earlier report')}.",
         "officer_queries",
         "system_operations",

@@ -9,11 +9,11 @@ from audit.controls.queries_log import operations
 from audit.controls.records import Records
 from audit.controls.verdicts import Finding
 
-BACKUPS = ("backup.created", "keys.backup", "log.exported")
-DRILLS = ("restore.tested", "keys.restored")
+BACKUPS = ("key.backed_up", "log.sealed")
+DRILLS = ("key.restored",)
 DISPOSALS = ("key.destroyed", "subject.shredded")
 INCIDENTS = ("incident.assessed", "incident.closed", "incident.notified", "incident.opened")
-EMERGENCIES = ("emergency.access",)
+ANSWERING = ("chat.completions.create", "completions.create", "responses.create")
 CHANGES = (
     "credential.added",
     "credential.revoked",
@@ -21,6 +21,10 @@ CHANGES = (
     "key.created",
     "key.rotated",
     "model.sealed",
+    "report.scheduled",
+    "report.unscheduled",
+    "routing.rolled_back",
+    "routing.tuned",
 )
 
 
@@ -52,6 +56,32 @@ def incident_records(records: Records) -> Finding:
     return _recorded(records, INCIDENTS, what="step on an incident", many="steps on incidents")
 
 
+def agreements(records: Records) -> Finding:
+    """Judge whether agreements with who runs a remote are on record. 164.308(b), 164.504(e)."""
+    rows = records.rows("agreements")
+    sent = [each for each in records.rows("disclosures") if each["operation"] in ANSWERING]
+    if not rows and not sent:
+        return no_data(
+            "No agreement is on record, and no request left this machine.",
+            "agreements",
+            "disclosures",
+        )
+    if not rows:
+        return no_data(
+            "Requests left this machine and no agreement is on record; the classes of data that "
+            "need one are kept from a remote without.",
+            "agreements",
+            "disclosures",
+        )
+    named = "; ".join(
+        f"{each['remote']}: {each['reference']}, to {each['expires']}" for each in rows
+    )
+    return share_evidenced(
+        f"On record at a start of the gateway: {counted(len(rows), 'agreement')} ({named}).",
+        "agreements",
+    )
+
+
 def recoveries(records: Records) -> Finding:
     """Judge whether lost work is restored to a known state. 164.308(a)(7)(ii)(B)."""
     recovered = records.row("sequence")["recovered"]
@@ -68,18 +98,10 @@ def emergency_access(records: Records) -> Finding:
     """Judge whether emergency access is on record. 164.312(a)(2)(ii)."""
     purposes = {each["purpose"]: each["requests"] for each in records.rows("purposes")}
     requests = purposes.get("emergency", 0)
-    opened = sum(operations(records).get(each, 0) for each in EMERGENCIES)
-    if not requests + opened:
-        return no_data(
-            "No access for an emergency is recorded in the period.",
-            "purposes",
-            "system_operations",
-        )
+    if not requests:
+        return no_data("No access for an emergency is recorded in the period.", "purposes")
     return share_evidenced(
-        f"Recorded for an emergency: {counted(requests, 'request')}, {opened:,} times access was "
-        "opened.",
-        "purposes",
-        "system_operations",
+        f"Recorded with the purpose of an emergency: {counted(requests, 'request')}.", "purposes"
     )
 
 

@@ -5,11 +5,9 @@ detectors counted; where neither is recorded they conclude NO_DATA.
 """
 
 from audit.controls.findings import contradicted, counted, no_data, share_evidenced
-from audit.controls.queries_log import operations
 from audit.controls.records import Records
 from audit.controls.verdicts import Finding
 
-PSEUDONYMS = ("pseudonym.created", "pseudonym.resolved")
 UNMEASURED = -1
 
 
@@ -50,19 +48,13 @@ def identifiers_found(records: Records) -> Finding:
 
 def pseudonyms(records: Records) -> Finding:
     """Judge whether persons go under codes of their own. 164.514(c)."""
-    counts = {name: n for name, n in operations(records).items() if name in PSEUDONYMS}
     requests = records.row("minimum_necessary")["pseudonymous"]
-    if not requests and not counts:
-        return no_data(
-            "No request carries a pseudonym, and none was made or resolved.",
-            "minimum_necessary",
-            "system_operations",
-        )
-    each = "".join(f" Recorded {name}: {number:,}." for name, number in counts.items())
+    if not requests:
+        return no_data("No request carries a pseudonym.", "minimum_necessary")
     return share_evidenced(
-        f"Under a pseudonym: {counted(requests, 'request')}.{each}",
+        f"Under a pseudonym that the caller gave: {counted(requests, 'request')}. How the code is "
+        "made, and who can undo it, is not on record here.",
         "minimum_necessary",
-        "system_operations",
     )
 
 

@@ -32,6 +32,14 @@ SELECT idx, day, coalesce(detail ->> '$.host', '') AS host,
  WHERE operation = 'gateway.start' AND time_ms < :end AND idx >= coalesce(
    (SELECT max(idx) FROM event WHERE operation = 'gateway.start' AND time_ms < :start), 0)
  ORDER BY idx""",
+    "agreements": """\
+SELECT DISTINCT a.value ->> '$.remote' AS remote, a.value ->> '$.reference' AS reference,
+       a.value ->> '$.expires' AS expires
+  FROM event, json_each(event.detail, '$.agreements') AS a
+ WHERE event.operation = 'gateway.start' AND a.type = 'object' AND event.time_ms < :end
+   AND event.idx >= coalesce(
+   (SELECT max(idx) FROM event WHERE operation = 'gateway.start' AND time_ms < :start), 0)
+ ORDER BY 1, 2, 3""",
     "key_events": f"""\
 SELECT operation, coalesce(detail ->> '$.name', detail ->> '$.purpose', 'unspecified') AS name,
        coalesce(detail ->> '$.epoch', 0) AS epoch, count(*) AS events

@@ -12,7 +12,7 @@ from audit import anchoring
 from audit.anchoring import Anchored
 from audit.errors import AnchorFailed, CheckpointInvalid
 from audit.verify import consistency
-from gateway.anchoring import anchors
+from gateway.anchoring import anchored_event, anchors
 from gateway.cli.output import (
     HomeOption,
     JsonOption,
@@ -22,7 +22,7 @@ from gateway.cli.output import (
     read_file,
     write_file,
 )
-from gateway.cli.session import Session, inspected
+from gateway.cli.session import Session, inspected, operator, recording
 from gateway.cli.trust import verifier_key
 from gateway.errors import SettingsInvalid
 
@@ -37,6 +37,10 @@ def anchor(*, home: HomeOption = None, as_json: JsonOption = False) -> None:
             )
         now_ms = time.time_ns() // 1_000_000
         attempts = anchoring.anchor(session.engine, places, now_ms=now_ms)
+        with recording(session):
+            for attempt in attempts:
+                if attempt.problem is None and attempt.news:
+                    session.submit(anchored_event(attempt, actor=operator()))
         anchored = anchoring.anchored(session.engine)
     if as_json:
         print_json(

@@ -18,7 +18,7 @@ from audit.verify import (
     verify_consistency,
     verify_proof,
 )
-from gateway.cli import anchoring, retention, searching
+from gateway.cli import anchoring, oversight, retention, searching
 from gateway.cli.output import (
     HomeOption,
     JsonOption,
@@ -32,7 +32,7 @@ from gateway.cli.trust import earlier_keys, verified_log, verified_proof, verifi
 from gateway.errors import SettingsInvalid
 
 app = typer.Typer(
-    help="The log: verify, prove, anchor, search, export, keep.", no_args_is_help=True
+    help="The log: verify, prove, anchor, search, review, export, keep.", no_args_is_help=True
 )
 for name, command in (
     ("consistency", anchoring.consistency_since),
@@ -46,6 +46,8 @@ for name, command in (
     ("lift", retention.lift),
     ("holds", retention.list_holds),
     ("shred", retention.shred),
+    ("review", oversight.review),
+    ("disclose", oversight.disclose),
 ):
     app.command(name)(command)
 

@@ -11,6 +11,7 @@ from gateway.cli import (
     clients,
     demo,
     doctor,
+    incident,
     init,
     insight,
     keys,
@@ -44,6 +45,7 @@ app.add_typer(watermark.app, name="watermark")
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(audit.app, name="audit")
 app.add_typer(report.app, name="report")
+app.add_typer(incident.app, name="incident")
 app.add_typer(route.app, name="route")
 app.add_typer(insight.app, name="insight")
 app.add_typer(train.app, name="train")

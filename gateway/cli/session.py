@@ -51,7 +51,7 @@ class Session:
         Raises:
             LogUnavailable: It is not.
         """
-        self._submit(
+        self.submit(
             logbook.system(
                 operation,
                 uid=f"sys_{secrets.token_hex(12)}",
@@ -61,13 +61,17 @@ class Session:
             )
         )
 
-    def record_access(self, operation: str, detail: Mapping[str, Any]) -> None:
-        """Record that the operator asked about others; it is durable on return.
+    def record_access(
+        self, operation: str, detail: Mapping[str, Any], *, pseudonym: str | None = None
+    ) -> None:
+        """Record that the operator asked or told about others; it is durable on return.
+
+        pseudonym: whose data were disclosed, if any were.
 
         Raises:
             LogUnavailable: It is not, and the answer must not be shown.
         """
-        self._submit(
+        self.submit(
             logbook.access(
                 operation,
                 request_id=f"acc_{secrets.token_hex(12)}",
@@ -76,6 +80,7 @@ class Session:
                 detail=detail,
                 source_ip=None,
                 now=datetime.now(UTC),
+                pseudonym=pseudonym,
             )
         )
 
@@ -85,9 +90,14 @@ class Session:
         Raises:
             LogUnavailable: It is not; the keyring keeps it for the next session.
         """
-        keyevents.record_transitions(self.keyring, self._submit)
+        keyevents.record_transitions(self.keyring, self.submit)
 
-    def _submit(self, event: Mapping[str, Any]) -> None:
+    def submit(self, event: Mapping[str, Any]) -> None:
+        """Write an entry; it is durable on return.
+
+        Raises:
+            LogUnavailable: It is not.
+        """
         self.sequencer.submit(event).result(RECORD_LIMIT_S)
 
 
@@ -100,7 +110,7 @@ def opened(home: Path | None) -> Iterator[Session]:
         PrivacyError: The keyring does not open.
         AuditError: The log does not open or contradicts itself.
     """
-    with inspected(home) as session, _recording(session):
+    with inspected(home) as session, recording(session):
         yield session
 
 
@@ -131,7 +141,7 @@ def working(settings: Settings, home: Home, keyring: Keyring) -> Iterator[Sessio
     """Open the log of a home whose keyring is open already, and make it if there is none."""
     engine = open_log(settings.log_location)
     try:
-        with _recording(_session(settings, home, keyring, engine)) as session:
+        with recording(_session(settings, home, keyring, engine)) as session:
             yield session
     finally:
         engine.dispose()
@@ -149,7 +159,13 @@ def _session(settings: Settings, home: Home, keyring: Keyring, engine: sa.Engine
 
 
 @contextmanager
-def _recording(session: Session) -> Iterator[Session]:
+def recording(session: Session) -> Iterator[Session]:
+    """Let an inspected session write to its log.
+
+    Raises:
+        LogTampered: The log's end contradicts itself; nothing is written to it.
+        LogUnavailable: It cannot be written.
+    """
     try:
         session.sequencer.start()
         # A seal, or a command that was cut off, may have left some.

@@ -71,6 +71,17 @@ def test_file_gets_each_checkpoint_once(log, grown, file):
     assert [head.size for head in check(log, file)] == [8]
 
 
+def test_attempt_tells_how_long_entries_waited_and_whether_any_is_news(log, grown, make, file):
+    (first,) = attempt(log, file)
+    written_ms = make.system("x")["time"]
+    assert (first.lag_ms, first.news) == (NOW_MS - written_ms, True)
+    own = make.system("own")
+    log.record(own | {"api": own["api"] | {"operation": anchoring.ANCHORED}})
+    (second,) = attempt(log, file)
+    assert second.news is False
+    assert attempt(log, file) == []
+
+
 def test_file_that_cannot_be_written_is_told_and_stops_nothing(log, grown, tmp_path):
     gone = FileAnchor(tmp_path / "nowhere" / "anchors.jsonl")
     (told,) = attempt(log, gone)

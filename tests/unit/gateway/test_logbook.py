@@ -9,7 +9,8 @@ import pytest
 from audit import events
 from gateway import logbook, ocsf
 from gateway.identity import Principal, Role
-from gateway.question import Question
+from gateway.question import Labelling, Question
+from gateway.speaking import Begun
 from sandbox.wire import Shaping
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -199,3 +200,29 @@ def intent_of(question):
     entry = logbook.intent(question, epoch=1, trace_ids=[1, 2], prompt_hmac=HMAC, now=NOW)
     assert events.encode(entry).phase == "intent"
     return entry
+
+
+def test_completed_outcome_says_how_it_was_labelled_and_what_the_log_took(question):
+    labelled = replace(question, labelling=Labelling(visible="zh", manifest=True))
+    assert outcome(labelled)["sealgate"]["label"] == {"explicit": True, "implicit": True}
+    assert outcome(question)["sealgate"]["label"] == {"explicit": False, "implicit": False}
+    given = {"epoch": 1, "choices": [], "status": 503, "latency_ms": 5, "now": NOW}
+    failed = logbook.outcome(question, ending="failed", acknowledgement_ms=3, **given)
+    assert "label" not in failed["sealgate"]
+    assert events.encode(failed)
+    assert failed["sealgate"]["acknowledgement_ms"] == 3
+
+
+def test_outcome_of_another_tier_names_who_got_the_request(question):
+    assert "recipient" not in outcome(question)["sealgate"]
+    given = {"epoch": 1, "choices": [], "ending": "completed", "status": 200, "latency_ms": 5}
+    for route, named in (({"endpoint": "edge-1"}, "edge-1"), (None, Model.digest)):
+        served = Begun({}, Model(), "edge", route)
+        told = logbook.outcome(question, served=served, now=NOW, **given)
+        assert told["sealgate"]["recipient"] == named
+        assert events.encode(told)
+
+
+def test_sandbox_that_was_killed_has_an_entry_of_its_own(question):
+    entry = events.encode(logbook.killed(question, 1, "WorkerDied", now=NOW))
+    assert (entry.operation, entry.uid) == ("sandbox.killed", "req_1/killed/1")

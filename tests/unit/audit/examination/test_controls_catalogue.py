@@ -13,7 +13,7 @@ from audit.controls.queries import QUERIES
 # How far records can evidence each paragraph: automatic, partly, organisational.
 KINDS = {
     "164.308(a)(1)(ii)": {"A": "O", "B": "O", "C": "O", "D": "P"},
-    "164.308": {"a)(2": "O", "a)(6)(ii": "P", "a)(8": "P", "b)(3": "O"},
+    "164.308": {"a)(2": "O", "a)(6)(ii": "P", "a)(8": "P", "b)(3": "P"},
     "164.308(a)(3)(ii)": {"A": "P", "B": "O", "C": "P"},
     "164.308(a)(4)(ii)": {"A": "O", "B": "P", "C": "P"},
     "164.308(a)(5)(ii)": {"A": "O", "B": "O", "C": "A", "D": "P"},
