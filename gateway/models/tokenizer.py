@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import tokenizers
 
+from gateway.models import spelling
 from gateway.models.errors import ModelError
 
 
@@ -24,7 +25,7 @@ class Encoded:
 
 
 class Tokenizer:
-    """A byte-level BPE tokeniser, as `vocabulary.py` writes it.
+    """A tokeniser as `vocabulary.py` writes it: byte-level BPE, or SentencePiece by scores.
 
     bos, eos: what chat templates call `bos_token` and `eos_token`; empty where there is none.
     """
@@ -34,6 +35,7 @@ class Tokenizer:
             document = json.loads(tokenizer_json)
             self._inner = tokenizers.Tokenizer.from_str(tokenizer_json.decode())
             named = document["post_processor"]["special_tokens"]
+            self._spelling = spelling.of(document)
         except Exception as error:  # noqa: BLE001 - the library raises bare Exception
             raise ModelError(f"the tokeniser does not load: {error}.") from None
         # Control tokens are then never matched in a text.
@@ -48,9 +50,6 @@ class Tokenizer:
             if entry["special"]
         }
         self._pattern = _any_of(self._control)
-        self._bytes = _byte_of_character()
-        vocabulary = document["model"]["vocab"]
-        self._known_bytes = {b for character, b in self._bytes.items() if character in vocabulary}
 
     def encode(self, text: str) -> list[int]:
         """Encode a text; control tokens in it are plain text."""
@@ -64,13 +63,18 @@ class Tokenizer:
             position
             for position, character in enumerate(text)
             for byte in character.encode()
-            if byte in self._known_bytes
+            if self._spelling.knows(byte)
         ]
         offsets, begin = [], 0
+        # Whether the next token begins with a space that is not the text's.
+        prefixed = self._spelling.prefixed
         for token in ids:
-            end = begin + len(self.token_bytes(token))
-            offsets.append((characters[begin], characters[end - 1] + 1))
-            begin = end
+            whole = self._inner.id_to_token(token) in self._added
+            end = begin + len(self.token_bytes(token)) - (prefixed and not whole)
+            # A prefix that became a token of its own covers no character.
+            place = characters[begin] if begin < len(characters) else len(text)
+            offsets.append((place, characters[end - 1] + 1 if end > begin else place))
+            begin, prefixed = end, whole and self._spelling.prefixed
         return Encoded(ids, offsets)
 
     def special(self, token_text: str) -> int:
@@ -101,7 +105,7 @@ class Tokenizer:
             return b""
         if content in self._added:
             return content.encode()
-        return bytes(self._bytes[character] for character in content if character in self._bytes)
+        return self._spelling.octets(content)
 
 
 class Decoder:
@@ -124,14 +128,3 @@ def _any_of(tokens: dict[str, int]) -> re.Pattern[str]:
     """Match any of the tokens, the longest first; with none, match nothing."""
     longest_first = sorted(tokens, key=len, reverse=True)
     return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")" if tokens else "(?!)")
-
-
-def _byte_of_character() -> dict[str, int]:
-    """Map byte-level BPE's visible stand-ins back to bytes (GPT-2, `bytes_to_unicode`).
-
-    Printable bytes stand for themselves, the others for the characters from U+0100 on, in order.
-    """
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = [byte for byte in range(256) if byte not in printable]
-    stand_ins = {chr(byte): byte for byte in printable}
-    return stand_ins | {chr(0x100 + order): byte for order, byte in enumerate(others)}

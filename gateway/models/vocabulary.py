@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.models import pieces
 from gateway.models.errors import ModelError, ModelUnsupported
 
+# Byte pairs, and SentencePiece by scores, as the GGUF specification names them.
+KINDS = ("gpt2", "llama")
 # Token types of the GGUF specification.
 CONTROL = 3
 # Found whole in any text before it is split; control tokens only in a template's.
@@ -50,26 +53,43 @@ class Vocabulary:
 
 
 def read(metadata: Mapping[str, Any], *, size: int) -> Vocabulary:
-    """Read a byte-level BPE vocabulary of `size` tokens.
+    """Read a vocabulary of `size` tokens.
 
     Raises:
         ModelUnsupported: Another kind of tokeniser, or an unknown way to cut text.
-        ModelError: Tokens, types or merges are missing or contradict one another.
+        ModelError: Tokens, types, merges or scores are missing or contradict one another.
     """
-    kind, split = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
-    if kind != "gpt2":
-        raise ModelUnsupported(f"tokeniser {kind!r} is not supported; supported: gpt2.")
+    kind = metadata.get("tokenizer.ggml.model")
+    if kind not in KINDS:
+        raise ModelUnsupported(
+            f"tokeniser {kind!r} is not supported; supported: {', '.join(KINDS)}."
+        )
+    tokens = _tokens(metadata, size)
+    types = _types(metadata, size)
+    own = _byte_level(metadata, tokens) if kind == "gpt2" else pieces.parts(metadata, tokens, types)
+    document = {
+        "version": "1.0",
+        "added_tokens": _added(tokens, types),
+        "post_processor": _named_tokens(metadata, tokens),
+        **own,
+    }
+    return Vocabulary(
+        json.dumps(document, ensure_ascii=False).encode(),
+        _eos(metadata, tokens),
+        _token_id(metadata, "bos", size),
+    )
+
+
+def _byte_level(metadata: Mapping[str, Any], tokens: list[str]) -> dict[str, Any]:
+    """Return the members of the JSON that are byte-level BPE's own."""
+    split = metadata.get("tokenizer.ggml.pre")
     if not isinstance(split, str) or split not in SPLITS:
         raise ModelUnsupported(
             f"pre-tokeniser {split!r} is not supported; supported: {', '.join(SPLITS)}."
         )
-    tokens = _tokens(metadata, size)
-    document = {
-        "version": "1.0",
-        "added_tokens": _added(tokens, _types(metadata, size)),
+    return {
         "normalizer": None,
         "pre_tokenizer": _pre_tokenizer(SPLITS[split]),
-        "post_processor": _named_tokens(metadata, tokens),
         "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False,
                     "use_regex": False},
         "model": {
@@ -79,11 +99,6 @@ def read(metadata: Mapping[str, Any], *, size: int) -> Vocabulary:
             "ignore_merges": split in WHOLE_FIRST,
         },
     }  # fmt: skip
-    return Vocabulary(
-        json.dumps(document, ensure_ascii=False).encode(),
-        _eos(metadata, tokens),
-        _token_id(metadata, "bos", size),
-    )
 
 
 def _tokens(metadata: Mapping[str, Any], size: int) -> list[str]:
@@ -106,9 +121,9 @@ def _added(tokens: list[str], types: list[int]) -> list[dict[str, Any]]:
     """List the tokens that are matched whole; merges make the others."""
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     return [
-        {"id": index, "content": token, "special": kind == CONTROL, **flags}
+        {"id": index, "content": token, "special": kind != USER_DEFINED, **flags}
         for index, (token, kind) in enumerate(zip(tokens, types, strict=True))
-        if kind in (CONTROL, USER_DEFINED) and token
+        if kind in (CONTROL, USER_DEFINED, pieces.UNKNOWN) and token
     ]
 
 

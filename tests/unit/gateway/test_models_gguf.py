@@ -148,7 +148,8 @@ def test_a_tensor_beyond_the_end_is_refused_by_name():
         ({"llama__rope__scaling__type": "yarn"}, "rotary scaling 'yarn'"),
         ({"llama__rope__dimension_count": 8}, "differs from the key length 16"),
         ({"tokenizer__ggml__pre": "falcon"}, "pre-tokeniser 'falcon' is not supported"),
-        ({"tokenizer__ggml__model": "llama"}, "tokeniser 'llama' is not supported"),
+        ({"tokenizer__ggml__model": "t5"}, "tokeniser 't5' is not supported"),
+        ({"tokenizer__ggml__model": "llama"}, "without a token for each byte"),
     ],
 )
 def test_what_is_not_computed_is_refused_by_name(metadata, message, tiny_gguf):
