@@ -9,6 +9,8 @@ from privacy.container import MESSAGE_LIMIT_BYTES
 from privacy.tensors import Tensor, dtype_name, pieces
 
 ALIGNMENT_BYTES = 64
+# What a lazy reader decrypts at most beside the small tensor that it asked for.
+SHARED_LIMIT_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,18 @@ def places(graph_length: int, tensors: Mapping[str, Tensor]) -> list[Place]:
     return placed
 
 
-def cuts(placed: list[Place], *, limit_bytes: int = MESSAGE_LIMIT_BYTES) -> list[Cut]:
-    """Group tensors while they fit in one message together; cut larger ones into several."""
+def cuts(
+    placed: list[Place],
+    *,
+    shared_limit_bytes: int = SHARED_LIMIT_BYTES,
+    limit_bytes: int = MESSAGE_LIMIT_BYTES,
+) -> list[Cut]:
+    """Group tensors while they are small together; cut those above the limit into several."""
     made: list[Cut] = []
+    together = min(shared_limit_bytes, limit_bytes)
     start = end = 0
     for place in (p for p in placed if p.length):
-        if start < end and place.end - start <= limit_bytes:
+        if start < end and place.end - start <= together:
             end = place.end
             continue
         made.extend(_cut(start, end, limit_bytes))

@@ -6,6 +6,7 @@ one decrypted last is kept, so that reading them in order decrypts it once.
 
 import math
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from privacy.manifest import Message, Tensor
 from privacy.memory import huge_memory
+from privacy.messages import Room
 from privacy.reader import SealedReader
 from privacy.tensors import dtype_of
 
@@ -27,7 +29,16 @@ class LazyTensors(Mapping[str, NDArray[Any]]):
     def __init__(self, reader: SealedReader) -> None:
         self._reader = reader
         self._tensors = {tensor.name: tensor for tensor in reader.described.tensors}
+        # Messages of the image, in its order, by where they begin there.
+        in_image = [
+            (message.offset, index)
+            for index, message in enumerate(reader.described.messages)
+            if message.offset is not None and message.length
+        ]
+        self._starts = [offset for offset, _ in in_image]
+        self._indices = [index for _, index in in_image]
         self._lock = threading.Lock()
+        self._room = Room()
         self._kept: tuple[int, bytearray] | None = None
 
     def __len__(self) -> int:
@@ -55,16 +66,16 @@ class LazyTensors(Mapping[str, NDArray[Any]]):
         return huge_memory(tensor.length, lambda out: self._fill(tensor, out))
 
     def _fill(self, tensor: Tensor, out: memoryview) -> None:
-        for index, message in enumerate(self._reader.described.messages):
-            offset = message.offset
-            if offset is None or message.length == 0:
-                continue
+        first = max(bisect_right(self._starts, tensor.offset) - 1, 0)
+        last = bisect_left(self._starts, tensor.end)
+        for offset, index in zip(self._starts[first:last], self._indices[first:last], strict=True):
+            message = self._reader.described.messages[index]
             start, stop = max(tensor.offset, offset), min(tensor.end, offset + message.length)
             if start >= stop:
                 continue
             with out[start - tensor.offset : stop - tensor.offset] as part:
                 if stop - start == message.length:
-                    self._reader.message(index, part)
+                    self._reader.message(index, part, room=Room())
                 else:
                     self._copy(index, message, start - offset, part)
 
@@ -74,7 +85,7 @@ class LazyTensors(Mapping[str, NDArray[Any]]):
             if self._kept is None or self._kept[0] != index:
                 buffer = bytearray(message.length)
                 with memoryview(buffer) as view:
-                    self._reader.message(index, view)
+                    self._reader.message(index, view, room=self._room)
                 self._kept = index, buffer
             part[:] = self._kept[1][at : at + len(part)]
 

@@ -61,7 +61,7 @@ def lock_memory() -> bool:
     return bool(ctypes.CDLL(None, use_errno=True).mlockall(_MCL_CURRENT) == 0)
 
 
-def sealed_memory(length: int, fill: Callable[[memoryview], None]) -> int:
+def sealed_memory(length: int, fill: Callable[[int], None]) -> int:
     """Return the descriptor of an anonymous file of `length` bytes that `fill` wrote, sealed.
 
     The caller closes it. If `fill` raises, what it wrote is wiped and the file is gone.
@@ -69,13 +69,11 @@ def sealed_memory(length: int, fill: Callable[[memoryview], None]) -> int:
     descriptor = os.memfd_create("sealgate-weights", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(descriptor, length)
-        with mmap.mmap(descriptor, length) as mapping:
-            # Page faults cost more than the cipher: huge pages where the kernel grants them.
-            mapping.madvise(mmap.MADV_HUGEPAGE)
-            mapping.madvise(mmap.MADV_DONTDUMP)
-            with memoryview(mapping) as view:
-                _filled(view, fill)
-        # The kernel refuses this seal while a writable mapping exists; ours is closed.
+        try:
+            fill(descriptor)
+        except BaseException:
+            _wipe_file(descriptor, length)
+            raise
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
     except BaseException:
         os.close(descriptor)
@@ -103,6 +101,21 @@ def wipe(view: memoryview) -> None:
     for start in range(0, len(view), _WIPE_BYTES):
         end = min(start + _WIPE_BYTES, len(view))
         view[start:end] = zeros[: end - start]
+
+
+def _wipe_file(descriptor: int, length: int) -> None:
+    """Overwrite what was written of a file in memory, and nothing that was not."""
+    end = 0
+    zeros = bytes(_WIPE_BYTES)
+    while end < length:
+        try:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError:
+            # Nothing was written from there on.
+            return
+        end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        for at in range(start, end, _WIPE_BYTES):
+            os.pwrite(descriptor, zeros[: end - at], at)
 
 
 def _lock(page: mmap.mmap) -> bool:

@@ -1,29 +1,56 @@
-"""Single messages of a container: Cobblestone-256 from a file into a buffer, wiped on failure."""
+"""Single messages of a container: Cobblestone-256 from a file into memory, wiped on failure."""
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from cryptography.cobblestone import Cobblestone256Decryptor
 from cryptography.exceptions import InvalidTag
 
-from privacy.container import broken
+from privacy.container import CHUNK_BYTES, broken
+from privacy.errors import SealBroken
 from privacy.memory import wipe
 
-_STEP_BYTES = 1 << 20
+# What is read at once. It stays in a core's own cache until it is decrypted.
+STEP_BYTES = 256 << 10
 
 
-def decrypt_into(
-    out: memoryview, descriptor: int, *, position: int, size: int, key: bytes, context: bytes
-) -> None:
-    """Decrypt the `size` bytes at `position` of a file into exactly `out`.
+@dataclass(frozen=True, slots=True)
+class Ciphertext:
+    """A message where it lies: `size` bytes at `position` of an open file. key: 32 bytes."""
+
+    descriptor: int
+    position: int
+    size: int
+    key: bytes = field(repr=False)
+    context: bytes = field(repr=False)
+
+
+class Room:
+    """Buffers that one thread decrypts in, message after message."""
+
+    __slots__ = ("encrypted", "plain")
+
+    def __init__(self) -> None:
+        self.encrypted = memoryview(bytearray(STEP_BYTES))
+        # A step may complete a chunk that the one before it began.
+        self.plain = memoryview(bytearray(STEP_BYTES + CHUNK_BYTES))
+
+    def wipe(self) -> None:
+        """Overwrite what was decrypted here."""
+        wipe(self.plain)
+
+
+def decrypt_into(out: memoryview, ciphertext: Ciphertext, *, room: Room) -> None:
+    """Decrypt a message into exactly `out`.
 
     Raises:
-        SealBroken: They are not the message of this key and context; `out` is all zeros.
+        SealBroken: The bytes are not the message of this key and context; `out` is all zeros.
     """
-    decryptor = Cobblestone256Decryptor(key, context)
+    decryptor = Cobblestone256Decryptor(ciphertext.key, ciphertext.context)
     written = 0
     try:
-        for piece in pieces(descriptor, position=position, size=size):
+        for piece in _encrypted(ciphertext, room):
             with out[written:] as rest:
                 written += decryptor.update_into(piece, rest)
         last = decryptor.finalize()
@@ -33,27 +60,49 @@ def decrypt_into(
         wipe(out)
         # A ValueError says that the plaintext is longer or shorter than the buffer.
         if isinstance(error, InvalidTag | ValueError):
-            raise broken("a message does not decrypt") from None
+            raise _undecryptable() from None
         raise
 
 
-def pieces(descriptor: int, *, position: int, size: int) -> Iterator[memoryview]:
-    """Yield a range of a file in steps; each is overwritten by the next.
+def decrypt_to(target: int, ciphertext: Ciphertext, *, at: int, length: int, room: Room) -> None:
+    """Decrypt a message of `length` bytes into a file in memory, from `at` on.
+
+    Only what verified is written, chunk by chunk. Writing is cheaper than faulting pages in.
+
+    Raises:
+        SealBroken: The bytes are not the message of this key and context; the file holds a part.
+    """
+    decryptor = Cobblestone256Decryptor(ciphertext.key, ciphertext.context)
+    written = 0
+    try:
+        for piece in _encrypted(ciphertext, room):
+            ready = decryptor.update_into(piece, room.plain)
+            written += _write(target, room.plain[:ready], at + written)
+        last = decryptor.finalize()
+    except (InvalidTag, ValueError):
+        raise _undecryptable() from None
+    written += _write(target, memoryview(last), at + written)
+    if written != length:
+        raise _undecryptable()
+
+
+def pieces(
+    descriptor: int, *, position: int, size: int, buffer: memoryview
+) -> Iterator[memoryview]:
+    """Yield a range of a file in steps of a buffer; each is overwritten by the next.
 
     Raises:
         SealBroken: The file ends before the range does, or cannot be read.
     """
     # Read, not mapped: a mapping could change between the check of a tag and its use, and a
     # truncated one kills the process.
-    buffer = bytearray(min(size, _STEP_BYTES))
-    with memoryview(buffer) as view:
-        end = position + size
-        while position < end:
-            with view[: end - position] as wanted:
-                read = _read(descriptor, wanted, position)
-            with view[:read] as piece:
-                yield piece
-            position += read
+    end = position + size
+    while position < end:
+        with buffer[: end - position] as wanted:
+            read = _read(descriptor, wanted, position)
+        with buffer[:read] as piece:
+            yield piece
+        position += read
 
 
 def exactly(descriptor: int, *, position: int, size: int) -> bytes:
@@ -62,7 +111,18 @@ def exactly(descriptor: int, *, position: int, size: int) -> bytes:
     Raises:
         SealBroken: The file ends before the range does, or cannot be read.
     """
-    return b"".join(bytes(piece) for piece in pieces(descriptor, position=position, size=size))
+    buffer = memoryview(bytearray(min(size, STEP_BYTES)))
+    steps = pieces(descriptor, position=position, size=size, buffer=buffer)
+    return b"".join(bytes(piece) for piece in steps)
+
+
+def _encrypted(ciphertext: Ciphertext, room: Room) -> Iterator[memoryview]:
+    return pieces(
+        ciphertext.descriptor,
+        position=ciphertext.position,
+        size=ciphertext.size,
+        buffer=room.encrypted,
+    )
 
 
 def _read(descriptor: int, wanted: memoryview, position: int) -> int:
@@ -73,3 +133,15 @@ def _read(descriptor: int, wanted: memoryview, position: int) -> int:
     if read == 0:
         raise broken("the file ends too early")
     return read
+
+
+def _write(target: int, data: memoryview, at: int) -> int:
+    written = 0
+    while written < len(data):
+        with data[written:] as rest:
+            written += os.pwrite(target, rest, at + written)
+    return written
+
+
+def _undecryptable() -> SealBroken:
+    return broken("a message does not decrypt")

@@ -7,7 +7,6 @@ import hashlib
 import mmap
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from typing import Any, Self
 
@@ -29,9 +28,16 @@ from privacy.errors import AssetUnknown, KeyDestroyed, KeyUnknown, SignatureInva
 from privacy.keyring import DataKey
 from privacy.manifest import ASSET_PREFIX, Manifest, Message
 from privacy.memory import huge_memory, sealed_memory, wipe
-from privacy.messages import decrypt_into, exactly, pieces
-
-MOST_THREADS = 4
+from privacy.messages import (
+    STEP_BYTES,
+    Ciphertext,
+    Room,
+    decrypt_into,
+    decrypt_to,
+    exactly,
+    pieces,
+)
+from privacy.parallel import Part, decrypt_all
 
 
 class SealedReader:
@@ -83,7 +89,7 @@ class SealedReader:
             if message.name == ASSET_PREFIX + name:
                 content = bytearray(message.length)
                 with memoryview(content) as view:
-                    self._decrypt(index, message, view)
+                    decrypt_into(view, self._ciphertext(index, message), room=Room())
                 return bytes(content)
         raise AssetUnknown("The sealed model has no asset of that name. Import the model again.")
 
@@ -96,7 +102,8 @@ class SealedReader:
         Raises:
             SealBroken: A message is not what was sealed; what was decrypted is wiped.
         """
-        return sealed_memory(self._manifest.image_length, lambda view: self._fill(view, threads))
+        length = self._manifest.image_length
+        return sealed_memory(length, lambda target: self._write(target, threads))
 
     def image(self, *, threads: int | None = None) -> mmap.mmap:
         """Decrypt the image into private memory of this process, in huge pages.
@@ -108,13 +115,13 @@ class SealedReader:
         """
         return huge_memory(self._manifest.image_length, lambda view: self._fill(view, threads))
 
-    def message(self, index: int, out: memoryview) -> None:
+    def message(self, index: int, out: memoryview, *, room: Room) -> None:
         """Decrypt one message into exactly `out`.
 
         Raises:
             SealBroken: It is not what was sealed; `out` is all zeros.
         """
-        self._decrypt(index, self._manifest.messages[index], out)
+        decrypt_into(out, self._ciphertext(index, self._manifest.messages[index]), room=room)
 
     def check(self) -> None:
         """Read everything and compare every digest, of ciphertext and of plaintext.
@@ -135,63 +142,54 @@ class SealedReader:
         """
         digests = PlaintextDigests(self._manifest)
         lengths = (message.length for message in self._manifest.messages)
+        room = Room()
         with memoryview(bytearray(max(lengths, default=0))) as buffer:
             try:
                 for index, message in enumerate(self._manifest.messages):
                     with buffer[: message.length] as view:
-                        self._decrypt(index, message, view)
+                        self.message(index, view, room=room)
                         digests.take(message, view)
                         yield message, view
             finally:
                 wipe(buffer)
         digests.require()
 
+    def _in_image(self) -> list[Part]:
+        messages = enumerate(self._manifest.messages)
+        return [(index, message) for index, message in messages if message.offset is not None]
+
     def _fill(self, image: memoryview, threads: int | None) -> None:
-        def fill(part: tuple[int, Message]) -> None:
-            index, message = part
+        def put(index: int, message: Message, room: Room) -> None:
             start = message.offset or 0
             with image[start : start + message.length] as view:
-                self._decrypt(index, message, view)
+                decrypt_into(view, self._ciphertext(index, message), room=room)
 
-        parts = [
-            (index, message)
-            for index, message in enumerate(self._manifest.messages)
-            if message.offset is not None
-        ]
-        count = min(threads or _threads(), len(parts))
-        if count <= 1:
-            for part in parts:
-                fill(part)
-            return
-        # The library lets go of the interpreter while it decrypts. The largest go first, so that
-        # no thread is left with one at the end.
-        parts.sort(key=lambda part: part[1].length, reverse=True)
-        with ThreadPoolExecutor(count) as pool:
-            for future in [pool.submit(fill, part) for part in parts]:
-                future.result()
+        decrypt_all(self._in_image(), put, threads=threads)
 
-    def _decrypt(self, index: int, message: Message, out: memoryview) -> None:
+    def _write(self, target: int, threads: int | None) -> None:
+        def put(index: int, message: Message, room: Room) -> None:
+            at, length = message.offset or 0, message.length
+            decrypt_to(target, self._ciphertext(index, message), at=at, length=length, room=room)
+
+        decrypt_all(self._in_image(), put, threads=threads)
+
+    def _ciphertext(self, index: int, message: Message) -> Ciphertext:
         file_id = bytes.fromhex(self._manifest.file_id)
-        context = message_context(file_id, self._key.generation, index, message.name)
-        decrypt_into(
-            out,
-            self._file.fileno(),
+        return Ciphertext(
+            descriptor=self._file.fileno(),
             position=message.position,
             size=message.size,
             key=self._key.key,
-            context=context,
+            context=message_context(file_id, self._key.generation, index, message.name),
         )
 
     def _require_ciphertext(self, message: Message) -> None:
-        digest = hashlib.sha256()
-        for piece in pieces(self._file.fileno(), position=message.position, size=message.size):
+        digest, buffer = hashlib.sha256(), memoryview(bytearray(STEP_BYTES))
+        file, place = self._file.fileno(), {"position": message.position, "size": message.size}
+        for piece in pieces(file, **place, buffer=buffer):
             digest.update(piece)
         if digest.hexdigest() != message.sha256:
             raise broken("a message's digest is not the manifest's")
-
-
-def _threads() -> int:
-    return min(len(os.sched_getaffinity(0)), MOST_THREADS)
 
 
 def read(

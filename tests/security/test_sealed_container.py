@@ -17,7 +17,7 @@ from privacy.custodians.keyfile import KeyFile
 from privacy.errors import KeyringUnusable, SealBroken
 from privacy.keyring import Keyring
 from privacy.memory import sealed_memory
-from privacy.messages import decrypt_into
+from privacy.messages import Ciphertext, Room, decrypt_into
 
 CANARY = np.random.default_rng(7).integers(0, 256, 4096, dtype=np.uint8)
 
@@ -230,38 +230,79 @@ def test_a_bad_tag_leaves_nothing_in_the_buffer(home):
     buffer = bytearray(b"\xaa" * message["length"])
     context = message_context(bytes.fromhex(manifest["file_id"]), 1, 1, message["name"])
     key = keyring.data_key(manifest["key_id"]).key
-    with path.open("rb") as file, pytest.raises(SealBroken):
-        decrypt_into(
-            memoryview(buffer),
-            file.fileno(),
-            position=message["position"],
-            size=message["size"],
-            key=key,
-            context=context,
-        )
+    with path.open("rb") as file:
+        place = (message["position"], message["size"])
+        ciphertext = Ciphertext(file.fileno(), *place, key, context)
+        with pytest.raises(SealBroken):
+            decrypt_into(memoryview(buffer), ciphertext, room=Room())
     assert not any(buffer)
+
+
+@pytest.mark.parametrize("chunk", [0, 3, 20, 39])
+def test_only_chunks_that_verified_reach_the_memory_of_a_load(home, monkeypatch, chunk):
+    """A tag that fails in the middle: what follows is never written, what came before is wiped."""
+    weights = np.random.default_rng(3).integers(1, 256, 40 * 16384 - 9, dtype=np.uint8)
+    path = seal(home, tensors={"w": weights}).path
+    with sealed.opened(path, keyring=home[1]) as reader:
+        message = reader.manifest["messages"][1]
+    at = message["position"] + 56 + chunk * 16400 + 5
+    with path.open("r+b", buffering=0) as file:
+        [byte] = os.pread(file.fileno(), 1, at)
+        os.pwrite(file.fileno(), bytes([byte ^ 1]), at)
+    written, held, real = [], [], os.pwrite
+
+    def watched(descriptor, data, offset):
+        if not held:
+            held.append(os.dup(descriptor))
+        if bytes(data).strip(b"\0"):
+            written.append(bytes(data))
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", watched)
+    with sealed.opened(path, keyring=home[1]) as reader, pytest.raises(SealBroken):
+        reader.load(threads=1)
+    monkeypatch.undo()
+    plain = b"".join(written)
+    assert len(plain) <= chunk * 16384
+    assert plain == weights.tobytes()[: len(plain)]
+    for memory in held:
+        assert not any(os.pread(memory, weights.nbytes, 0))
+        os.close(memory)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_a_broken_message_ends_the_work_of_every_thread(home, threads):
+    tensors = {f"w{n}": np.full(5 << 20, n + 1, np.uint8) for n in range(6)}
+    path = seal(home, tensors=tensors).path
+    with sealed.opened(path, keyring=home[1]) as reader:
+        for load in (reader.load, reader.image):
+            made = load(threads=threads)
+            if isinstance(made, int):
+                os.close(made)
+        position = reader.manifest["messages"][3]["position"]
+        with path.open("r+b", buffering=0) as file:
+            [byte] = os.pread(file.fileno(), 1, position + 100)
+            os.pwrite(file.fileno(), bytes([byte ^ 1]), position + 100)
+        for load in (reader.load, reader.image):
+            with pytest.raises(SealBroken):
+                load(threads=threads)
 
 
 def test_memory_of_a_broken_load_is_wiped():
     seen = []
 
-    def fill(view):
-        view[:] = b"s" * len(view)
-        seen.append(os.dup(descriptor_of("sealgate-weights")))
+    def fill(descriptor):
+        # With a hole: what was not written takes no memory to wipe.
+        os.pwrite(descriptor, b"s" * (3 << 20), 0)
+        os.pwrite(descriptor, b"s" * 5000, (60 << 20) + 7)
+        seen.append(os.dup(descriptor))
         raise SealBroken("later")
 
     with pytest.raises(SealBroken):
-        sealed_memory(5 << 20, fill)
-    assert not any(os.pread(seen[0], 5 << 20, 0))
+        sealed_memory(64 << 20, fill)
+    assert not any(os.pread(seen[0], 64 << 20, 0))
+    assert os.fstat(seen[0]).st_blocks * 512 <= 4 << 20
     os.close(seen[0])
-
-
-def descriptor_of(name):
-    """Find the process's own memory file by name."""
-    for entry in Path("/proc/self/fd").iterdir():
-        if entry.is_symlink() and name in str(entry.readlink()):
-            return int(entry.name)
-    raise AssertionError(name)
 
 
 def test_plaintext_is_in_no_file_that_is_written(home, monkeypatch):

@@ -18,13 +18,18 @@ def tensors_of(lengths):
     }
 
 
-@given(lengths=LENGTHS, graph=st.integers(1, 200), limit=st.integers(64, 600))
-def test_cuts_carry_every_tensor_to_its_place(lengths, graph, limit):
+@given(
+    lengths=LENGTHS,
+    graph=st.integers(1, 200),
+    limit=st.integers(64, 600),
+    shared=st.integers(0, 600),
+)
+def test_cuts_carry_every_tensor_to_its_place(lengths, graph, limit, shared):
     tensors = tensors_of(lengths)
     placed = image.places(graph, tensors)
     memory = bytearray(max([graph, *(place.end for place in placed)]))
     end = graph
-    for cut in image.cuts(placed, limit_bytes=limit):
+    for cut in image.cuts(placed, shared_limit_bytes=shared, limit_bytes=limit):
         assert end <= cut.offset
         assert 0 < cut.length <= limit
         content = b"".join(bytes(piece) for _, piece in image.content(cut, placed, tensors))
@@ -38,8 +43,11 @@ def test_cuts_carry_every_tensor_to_its_place(lengths, graph, limit):
 
 def test_small_tensors_share_a_cut_and_large_ones_do_not():
     placed = image.places(1, tensors_of([10, 20, 30, 1000, 10, 10]))
-    cuts = image.cuts(placed, limit_bytes=256)
+    cuts = image.cuts(placed, shared_limit_bytes=256, limit_bytes=256)
     assert [cut.length for cut in cuts] == [158, 256, 256, 256, 232, 74]
+    # One that is no longer small has a message to itself, so that it is read alone.
+    cuts = image.cuts(placed, shared_limit_bytes=100, limit_bytes=2048)
+    assert [cut.length for cut in cuts] == [84, 30, 1000, 74]
 
 
 @pytest.mark.parametrize(
