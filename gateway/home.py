@@ -34,6 +34,11 @@ class Home:
         return self.path / "reports"
 
     @property
+    def archive(self) -> Path:
+        """Sealed months of the log."""
+        return self.path / "log"
+
+    @property
     def settings(self) -> Path:
         """The settings file."""
         return self.path / "sealgate.toml"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from audit import checkpoint, evidence
+from audit import archive, checkpoint
 from audit.anchoring import anchored
 from audit.controls.catalogue import load
 from audit.controls.scope import LogState
@@ -54,11 +54,12 @@ class LogKeys:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a report is made from."""
+    """What a report is made from. archive: directory of the sealed months."""
 
     engine: sa.Engine
     keys: LogKeys
     facts: Mapping[str, Any]
+    archive: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def make(assignment: Assignment, source: Source, *, key: "ReportKey", now: datet
         framework=assignment.framework,
         start=assignment.start or _beginning(first_ms, now),
         end=assignment.end or now,
-        events=_readable(source.engine),
+        events=_readable(source),
         log=state,
         system=source.facts,
         now=now,
@@ -175,7 +176,7 @@ def _log_state(source: Source) -> tuple[LogState, int | None]:
         found = verified_log(source.engine, source.keys)
     except LogTampered as error:
         # The report is made all the same: that the log does not verify is what it must say.
-        times = [event.get("time") for _, event in _readable(source.engine)]
+        times = [event.get("time") for _, event in _readable(source)]
         first_ms = min((at for at in times if isinstance(at, int) and at > 0), default=None)
         state = LogState(origin, len(times), "", "", verified=False, problem=str(error))
         return state, first_ms
@@ -190,10 +191,10 @@ def _log_state(source: Source) -> tuple[LogState, int | None]:
     return state, found.first_ms
 
 
-def _readable(engine: sa.Engine) -> Iterator[tuple[int, dict[str, Any]]]:
+def _readable(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield entries up to the first that is no JSON object; a log that verifies has none."""
     with suppress(ValueError, TypeError):
-        for index, event in evidence.events(engine):
+        for index, event in archive.events_at_hand(source.engine, source.archive):
             if not isinstance(event, dict):
                 return
             yield index, event

@@ -112,6 +112,7 @@ def _made(order: Mapping[str, Any]) -> dict[str, Any]:
                 engine,
                 LogKeys(order["origin"], _keys(order["trusted"]), _keys(order["history"])),
                 order["facts"],
+                Path(order["archive"]),
             ),
             key=ReportKey(
                 origin=order["origin"],

@@ -4,11 +4,14 @@ They lie beside the log. A report's row says who asked for it, what became of it
 is; the file lies in the home of the gateway that made it.
 """
 
+import hashlib
 import json
 import secrets
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -82,6 +85,11 @@ class Schedule:
     cadence: Cadence
     created: datetime
     since: datetime
+
+
+def maker(home: Path) -> str:
+    """Name a home among those that share the tables, without telling where it is."""
+    return hashlib.sha256(f"{socket.gethostname()}:{home.resolve()}".encode()).hexdigest()[:16]
 
 
 def asked(

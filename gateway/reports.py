@@ -5,10 +5,8 @@ gateway. A report is ready only when its digest is an entry of the log.
 """
 
 import asyncio
-import hashlib
 import logging
 import secrets
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -29,7 +27,7 @@ from gateway.recorder import Recorder
 from gateway.report_facts import facts, key_fact, model_fact
 from gateway.report_making import DAY
 from gateway.report_process import make_apart
-from gateway.report_rows import READY, Filed
+from gateway.report_rows import READY, Filed, maker
 from gateway.report_schedules import Schedules
 from gateway.report_shelf import Shelf
 from gateway.settings import Settings
@@ -66,8 +64,7 @@ class Workshop:
     @property
     def maker(self) -> str:
         """Name this home among those that share the tables."""
-        place = f"{socket.gethostname()}:{self.home.path.resolve()}"
-        return hashlib.sha256(place.encode()).hexdigest()[:16]
+        return maker(self.home.path)
 
 
 class Reports:
@@ -96,8 +93,8 @@ class Reports:
         now = datetime.now(UTC)
         load(framework)
         _require_period(start, end, now)
-        maker = self._workshop.maker
-        if await asyncio.to_thread(self.shelf.waiting, maker) >= QUEUE_LIMIT:
+        own = self._workshop.maker
+        if await asyncio.to_thread(self.shelf.waiting, own) >= QUEUE_LIMIT:
             raise RequestRefused(
                 f"{QUEUE_LIMIT} reports wait already. Ask again when one of them is ready.",
                 status=429,
@@ -107,7 +104,7 @@ class Reports:
             )
         filed = await asyncio.to_thread(
             lambda: self.shelf.ask(
-                framework, start=start, end=end, requested_by=requested_by, maker=maker, now=now
+                framework, start=start, end=end, requested_by=requested_by, maker=own, now=now
             )
         )
         self._awake.set()
@@ -139,12 +136,12 @@ class Reports:
 
     async def work(self) -> None:
         """Make what is queued or falls due, for ever."""
-        maker, resumed = self._workshop.maker, False
+        own, resumed = self._workshop.maker, False
         while True:
             self._awake.clear()
             try:
                 if not resumed:
-                    await asyncio.to_thread(self.shelf.resume, maker, now=datetime.now(UTC))
+                    await asyncio.to_thread(self.shelf.resume, own, now=datetime.now(UTC))
                     resumed = True
                 await self._work_off()
             except (sa.exc.SQLAlchemyError, AuditError, PrivacyError) as error:
@@ -155,9 +152,9 @@ class Reports:
                     await self._awake.wait()
 
     async def _work_off(self) -> None:
-        maker = self._workshop.maker
-        await asyncio.to_thread(self.schedules.plan, maker, now=datetime.now(UTC))
-        while (filed := await asyncio.to_thread(self.shelf.take, maker)) is not None:
+        own = self._workshop.maker
+        await asyncio.to_thread(self.schedules.plan, own, now=datetime.now(UTC))
+        while (filed := await asyncio.to_thread(self.shelf.take, own)) is not None:
             try:
                 await self._make(filed)
             except (GatewayError, AuditError, PrivacyError) as error:
@@ -213,6 +210,7 @@ class Reports:
             "report_key": key.public.hex(),
             "report_key_created_s": key.created_s,
             "facts": _facts(shop),
+            "archive": str(shop.home.archive),
             "pdf": str(shop.home.reports / file),
         }
 
@@ -253,6 +251,6 @@ def _facts(shop: Workshop) -> dict[str, Any]:
         ],
         models=[
             model_fact(each.model_id, digest=each.digest, generation=each.generation)
-            for each in shop.catalogue.models.values()
+            for each in shop.catalogue.all.values()
         ],
     )

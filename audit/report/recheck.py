@@ -6,16 +6,18 @@ taken from the report, since no log holds it; it is signed, and printed as given
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import rfc8785
 import sqlalchemy as sa
 
-from audit import checkpoint, evidence, store, tree
+from audit import archive, checkpoint, store, tree
 from audit.controls.errors import ControlsError
+from audit.controls.records import Event
 from audit.controls.scope import LogState
 from audit.controls.verdicts import Figure, Verdict
 from audit.errors import CheckpointInvalid, LogTampered
@@ -71,23 +73,27 @@ def recheck(
     engine: sa.Engine,
     origin: str,
     log_keys: Sequence[bytes],
+    months: Path,
 ) -> Rechecked:
     """Make a report again from the log and compare it with the signed one.
 
     The log must have been verified: see `audit.verify.verify_log`.
+
+    months: directory of the sealed months, for entries that were pruned.
 
     log_keys: every key that ever signed its checkpoints, Ed25519. The root is compared with the
         log's own, so a key that is no longer trusted does no harm here.
 
     Raises:
         ReportContradicted: The log is another one, or gives other figures, verdicts or pages.
-        LogUnavailable: The log cannot be read.
+        LogUnavailable: The log cannot be read, or a month that was pruned is not there.
+        LogTampered: A sealed month is not what was pruned.
     """
     # 1. The log's first entries are those that the report was made from.
     # 2. They give the same summary.
     # 3. The summary's release prints the same pages.
     state = _state(summary, engine, origin=origin, log_keys=log_keys)
-    again = _again(summary, engine, state)
+    again = _again(summary, archive.events(engine, months), state)
     _require_equal(summary, again.summary)
     pages = summary["typesetter"] == TYPESETTER
     if pages and not _prints(again, pdf, origin=origin):
@@ -146,14 +152,16 @@ def _root(engine: sa.Engine, size: int) -> str:
             return ""
 
 
-def _again(summary: Mapping[str, Any], engine: sa.Engine, state: LogState) -> Report:
+def _again(
+    summary: Mapping[str, Any], events: Iterable[tuple[int, Event]], state: LogState
+) -> Report:
     period = summary["period"]
     try:
         return generate_report(
             framework=summary["framework"],
             start=_moment(period["start"]),
             end=_moment(period["end"]),
-            events=evidence.events(engine),
+            events=events,
             log=state,
             system=summary["figures"]["system_facts"]["data"],
             now=_moment(summary["generated"]),

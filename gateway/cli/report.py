@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +16,11 @@ from gateway.cli import schedules
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, write_file
 from gateway.cli.report_check import Demand, checked, key_of, report_key, trusted_keys
 from gateway.cli.report_facts import facts
-from gateway.cli.session import Session, opened
+from gateway.cli.session import Session, inspected, opened, recording
 from gateway.cli.trust import log_keys
-from gateway.report_making import DAY, Assignment, Source, day, make, write
+from gateway.report_making import DAY, Assignment, Made, Source, day, make, write
+from gateway.report_rows import maker
+from gateway.report_shelf import Shelf
 
 app = typer.Typer(
     help="Compliance reports: generate, verify, certificate, schedule.", no_args_is_help=True
@@ -60,8 +62,11 @@ def generate(
     Exit code 1 if the log is tampered.
     """
     assignment = Assignment(framework, day(start) if start else None, _end(end))
-    with opened(home) as session:
-        written = write_report(session, assignment, out=out)
+    with inspected(home) as session:
+        made, written = _written(session, assignment, out)
+        unrecorded = _recorded(session, made, written.pdf)
+        if out is None and unrecorded is None:
+            _shelve(session, assignment, made, written.pdf)
     if as_json:
         print_json(
             {
@@ -70,6 +75,7 @@ def generate(
                 "attachment_paths": [str(each) for each in written.twins],
                 "counts": dict(written.counts),
                 "log_verified": written.log_problem is None,
+                "recorded": unrecorded is None,
             }
         )
     else:
@@ -77,8 +83,12 @@ def generate(
             *(f"{verdict:<14}{number:>4}" for verdict, number in written.counts.items()),
             f"Wrote {written.pdf}",
         )
-    if written.log_problem is not None:
-        raise LogTampered(f"{written.log_problem} The report says so on every page it matters.")
+    problem = written.log_problem or unrecorded
+    if problem is not None:
+        raise LogTampered(
+            f"{problem} The report says so on every page it matters"
+            + ("." if unrecorded is None else ", and its making is not on record.")
+        )
 
 
 @app.command()
@@ -145,21 +155,51 @@ def write_report(session: Session, assignment: Assignment, *, out: Path | None =
         ControlsError: There is no such framework, or the period is empty.
         LogUnavailable: The log cannot be read, or the report cannot be recorded.
     """
+    made, written = _written(session, assignment, out)
+    session.record("report.generated", _detail(made, written.pdf))
+    return written
+
+
+def _written(session: Session, assignment: Assignment, out: Path | None) -> tuple[Made, Written]:
     now = datetime.now(UTC)
-    source = Source(session.engine, log_keys(session), facts(session))
+    source = Source(session.engine, log_keys(session), facts(session), session.home.archive)
     made = make(assignment, source, key=report_key(session), now=now)
     pdf = out or session.home.reports / f"{made.framework}-{now:%Y%m%dT%H%M%SZ}.pdf"
-    twins = write(made, pdf)
-    session.record(
-        "report.generated",
-        {
-            "framework": made.framework,
-            "file": pdf.name,
-            "sha256": made.sha256,
-            "log_size": made.log_size,
-        },
+    return made, Written(pdf, write(made, pdf), made.counts, made.problem)
+
+
+def _recorded(session: Session, made: Made, pdf: Path) -> str | None:
+    """Record a report, or return why a log that was tampered with takes no entry."""
+    try:
+        with recording(session):
+            session.record("report.generated", _detail(made, pdf))
+    except LogTampered as error:
+        return str(error)
+    return None
+
+
+def _shelve(session: Session, assignment: Assignment, made: Made, pdf: Path) -> None:
+    """Let the routes of a serving gateway list and fetch it too."""
+    Shelf(session.engine).enter(
+        made.framework,
+        start=assignment.start,
+        end=assignment.end,
+        requested_by="operator",
+        maker=maker(session.home.path),
+        now=datetime.now(UTC),
+        file=pdf.name,
+        sha256=made.sha256,
+        told={"counts": dict(made.counts), "log_size": made.log_size, "problem": made.problem},
     )
-    return Written(pdf, twins, made.counts, made.problem)
+
+
+def _detail(made: Made, pdf: Path) -> dict[str, Any]:
+    return {
+        "framework": made.framework,
+        "file": pdf.name,
+        "sha256": made.sha256,
+        "log_size": made.log_size,
+    }
 
 
 def _end(last: str | None) -> datetime | None:

@@ -85,7 +85,7 @@ class Checked:
         entry = (
             f"Its making is entry {self.entry} of the log."
             if self.entry is not None
-            else "No entry of its making was self."
+            else "No entry of its making was found in the log."
         )
         return [
             "The report holds: one signature of the report key covers the whole file.",
@@ -164,6 +164,7 @@ def checked(
             engine=session.engine,
             origin=session.settings.origin,
             log_keys=session.keyring.history("checkpoint"),
+            months=session.home.archive,
         )
         pages, entry = again.pages, _entry(session, pdf)
     return Checked(

@@ -3,7 +3,6 @@
 import time
 from dataclasses import asdict
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ import typer
 from audit import content, holds, segments
 from audit import retention as keeping
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, print_table
-from gateway.cli.session import Session, inspected, opened
+from gateway.cli.session import inspected, opened
 from gateway.errors import SettingsInvalid
 
 DAY_MS = 86_400_000
@@ -33,7 +32,7 @@ def seal(month: MonthArgument, *, home: HomeOption = None, as_json: JsonOption =
         sealed = segments.seal(
             session.engine,
             month,
-            directory=_directory(session),
+            directory=session.home.archive,
             origin=session.settings.origin,
             public_key=session.keyring.public_key("checkpoint"),
             sign=lambda message: session.keyring.sign("checkpoint", message),
@@ -41,7 +40,7 @@ def seal(month: MonthArgument, *, home: HomeOption = None, as_json: JsonOption =
         )
         detail = {"month": month, "start": sealed.start, "end": sealed.end}
         session.record("log.sealed", detail | {"sha256": sealed.sha256})
-        path = _directory(session) / f"{month}.ndjson"
+        path = session.home.archive / f"{month}.ndjson"
     if as_json:
         print_json(asdict(sealed) | {"out": str(path)})
     else:
@@ -55,7 +54,7 @@ def prune(month: MonthArgument, *, home: HomeOption = None, as_json: JsonOption 
         end = keeping.prune(
             session.engine,
             month,
-            directory=_directory(session),
+            directory=session.home.archive,
             origin=session.settings.origin,
             public_key=key,
             earlier=session.keyring.history("checkpoint"),
@@ -134,10 +133,6 @@ def shred(
         f"Shredded {done.contents} contents of {subject}.{lingers}",
         as_json=as_json,
     )
-
-
-def _directory(session: Session) -> Path:
-    return session.home.path / "log"
 
 
 def _now_ms() -> int:

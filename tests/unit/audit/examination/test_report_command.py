@@ -12,9 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from audit import evidence
+from audit import archive
+from audit.store import open_log
+from gateway import report_making
 from gateway.cli import main as cli
-from gateway.cli import report
+from gateway.report_shelf import Shelf
 
 TODAY = datetime.now(UTC)
 
@@ -83,6 +85,17 @@ def test_report_verifies_against_its_own_log(sealgate, made):
     assert told["pages_reproduced"]
     assert told["entry"] == told["log_size"]
     assert told["beside"] == ["november.oscal.json", "november.summary.json"]
+
+
+def test_report_in_the_home_is_listed_for_who_asks_the_gateway(sealgate, tmp_path):
+    code, out, _ = sealgate("report", "generate", "--framework", "gdpr", "--json")
+    assert code == 0
+    engine = open_log(tmp_path / "home" / "sealgate.db")
+    (filed,) = Shelf(engine).newest()
+    engine.dispose()
+    assert (filed.framework, filed.status, filed.requested_by) == ("gdpr", "ready", "operator")
+    assert json.loads(out)["report_path"].endswith(filed.file)
+    assert filed.told["counts"] == json.loads(out)["counts"]
 
 
 def test_verification_is_itself_recorded(sealgate, made, database):
@@ -235,12 +248,29 @@ def test_log_that_is_damaged_is_answered_in_one_line(sealgate, made, database, c
 
 
 def test_entries_are_read_up_to_the_first_that_is_none(monkeypatch):
-    def entries(_):
+    def entries(*_):
         yield 0, {"time": 1}
         raise json.JSONDecodeError("no JSON", "", 0)
 
-    monkeypatch.setattr(evidence, "events", entries)
-    assert list(report._readable(SimpleNamespace(engine=None))) == [(0, {"time": 1})]
+    monkeypatch.setattr(archive, "events_at_hand", entries)
+    source = SimpleNamespace(engine=None, archive=None)
+    assert list(report_making._readable(source)) == [(0, {"time": 1})]
+
+
+def test_tampered_last_entry_is_reported_and_the_report_kept(sealgate, database, tmp_path):
+    _sql(
+        database,
+        "UPDATE leaf SET body = CAST(replace(body, 'system', 'sistem') AS BLOB) WHERE idx = "
+        "(SELECT max(idx) FROM leaf)",
+    )
+    pdf = tmp_path / "tail.pdf"
+    code, out, err = sealgate("report", "generate", "--out", pdf, "--json")
+    told = json.loads(out)
+    assert code == 1
+    assert (told["log_verified"], told["recorded"], told["counts"]["PASS"]) == (False, False, 0)
+    assert "not on record" in err
+    assert err.count("\n") == 1
+    assert pdf.read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("kept", [0.2, 0.6, 0.95])

@@ -40,10 +40,14 @@ def examined(stored, good_log, report, report_key):
 
 
 @pytest.fixture
-def recheck_it(stored, report_key):
+def recheck_it(stored, report_key, tmp_path):
     def run(pdf):
         signed = verify_signature(pdf, public_keys=[report_key.public])
-        trust = {"origin": stored.origin, "log_keys": [stored.public_key]}
+        trust = {
+            "origin": stored.origin,
+            "log_keys": [stored.public_key],
+            "months": tmp_path / "months",
+        }
         return recheck(pdf, read_summary(signed), engine=stored.engine, **trust)
 
     return run
