@@ -16,9 +16,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # This folder has files named like packages; the repository comes before it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 import torch
 
 from benchmarks.contract import Figure, Samples, parser, report
+from watermark.code import encode, symbols
+from watermark.prf import TOKEN_BITS, MarkCipher
 from watermark.sampler import Sampler
 from watermark.tensor_draws import CANDIDATES, Shape, TensorSampler
 from watermark.vllm import _only
@@ -49,6 +52,7 @@ def main() -> None:
             peer=f"{plain} us, plain softmax and draw",
         ),
         Figure("vllm_same_token_share", agreement, "", ">= 0.999"),
+        Figure("vllm_same_draw_share", _exactness(given.device), "", ">= 1"),
     ]
     report(figures, destination=given.json)
 
@@ -110,6 +114,32 @@ def _agreement(vocabulary: int, device: str, *, steps: int) -> float:
         older, newer = torch.tensor([[number], [1]], device=device)
         same += int(tensor.choose(logits, slot, older, newer)[0]) == int(ids[index])
     return same / steps
+
+
+def _exactness(device: str) -> float:
+    """Return the share of 53-bit draws that equal NumPy's, over random keys, contexts and ids."""
+    rng = np.random.default_rng(5)
+    rows, count = 32, CANDIDATES
+    tensor = TensorSampler(torch, device, slots=rows)
+    keys = [rng.bytes(32) for _ in range(rows)]
+    trace_ids = rng.integers(0, 1 << 32, rows)
+    for slot, (key, trace_id) in enumerate(zip(keys, trace_ids, strict=True)):
+        tensor.mark(slot, key, int(trace_id), Shape())
+    tensor.flush()
+    contexts = rng.integers(0, 1 << 36, rows)
+    ids = rng.integers(0, 1 << TOKEN_BITS, (rows, count))
+    slots = torch.arange(rows, device=device)
+    found = tensor._draws(  # noqa: SLF001 - the integers, before any float.
+        torch.from_numpy(contexts).to(device), torch.from_numpy(ids).to(device), slots
+    )
+    words = symbols(encode(trace_ids.astype(np.uint32))).astype(np.uint64)
+    same = 0
+    for row, key in enumerate(keys):
+        cipher = MarkCipher(key)
+        symbol = words[row, cipher.position(int(contexts[row]))]
+        expected = cipher.draws(np.uint64(contexts[row]), ids[row].astype(np.uint64), symbol)
+        same += int((found[row].cpu().numpy().astype(np.uint64) == expected).sum())
+    return same / ids.size
 
 
 if __name__ == "__main__":

@@ -4,8 +4,13 @@ The same arithmetic as `sampler.Sampler`, in tensor operations: AES-256 through 
 and Rijmen, "The Design of Rijndael", 4.2), the draws as integers, the race in float64. Nothing is
 read back to the host, so that an engine's steps stay asynchronous. torch is handed in: a gateway
 never imports it.
+
+AES is some 250 small steps, and a GPU takes longer to be told of each than to do it. Where Triton
+is, as wherever vLLM drives a GPU, they are one kernel (`fused_draws`) with the same output.
 """
 
+import importlib
+import importlib.util
 import itertools
 from dataclasses import dataclass
 from functools import cache
@@ -52,6 +57,7 @@ class TensorSampler:
         self._marked = torch.zeros(slots, dtype=torch.bool)
         self._changed = True
         self._tables = _Tables(torch, device)
+        self._fused = _fused(torch.device(device))
         self.flush()
 
     def mark(self, slot: int, key: bytes, trace_id: int, shape: Shape) -> None:
@@ -115,6 +121,10 @@ class TensorSampler:
     def _draws(self, context: Tensor, ids: Tensor, slots: Tensor) -> Tensor:
         """Return w >> 11 of each row's candidates: int64 [rows, k]."""
         torch = self._torch
+        if self._fused is not None:
+            place = self._fused.Place(self.keys, self.words, slots)
+            fused: Tensor = self._fused.draws(self._tables.rounds, place, context, ids)
+            return fused
         keys = self.keys[slots]
         none = torch.zeros_like(context)
         place = (context | (1 << _POSITION_BIT), none | (VERSION << _VERSION_BIT))
@@ -124,6 +134,13 @@ class TensorSampler:
         blocks = _columns(torch, context[:, None].expand_as(ids), second)
         low, high = self._tables.encrypt(blocks, keys)
         return (high << 21) | (low >> 11)
+
+
+def _fused(device: Any) -> Any:
+    """Return the module of the fused kernel where there is one for the device, else None."""
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return None
+    return importlib.import_module("watermark.fused_draws")
 
 
 def expanded(key: bytes) -> NDArray[np.int32]:
@@ -159,6 +176,9 @@ class _Tables:
         mixed = _mixing(box)
         self._mixed = torch.from_numpy(mixed.reshape(-1)).to(device)
         self._box = torch.from_numpy(box).to(device)
+        # What the fused kernel reads: the four mixing tables, then the bare substitution.
+        bare = torch.from_numpy(box.astype(np.int32)).to(device)
+        self.rounds = torch.cat((self._mixed, bare))
         # ShiftRows: output byte 4j + r comes from byte 4(j + r) + r.
         shift = [(i + 4 * (i % 4)) % _BLOCK_BYTES for i in range(_BLOCK_BYTES)]
         self._shift = torch.tensor(shift, device=device)
