@@ -1,6 +1,7 @@
 """The reference model in batches, where torch is installed: bfloat16, some twenty times faster.
 
-Only to make texts for the watermark's benchmark. The tests hold it to the float32 reference.
+On a GPU where torch knows one. Only to make texts for the watermark's benchmark. The tests hold it
+to the float32 reference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ class BatchModel:
     """A Llama whose prompts are padded on the left, with one cache for all rows."""
 
     def __init__(self, path: Path) -> None:
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         reader = gguf.GGUFReader(path)
         self._fields = {
             key.removeprefix("llama."): field.contents()
@@ -27,6 +29,7 @@ class BatchModel:
             tensor.name.removesuffix(".weight"): torch.tensor(
                 gguf.dequantize(tensor.data.view(np.ndarray), tensor.tensor_type),
                 dtype=torch.bfloat16,
+                device=self._device,
             )
             for tensor in reader.tensors
         }
@@ -34,7 +37,7 @@ class BatchModel:
         self._groups = int(self._fields["attention.head_count_kv"])
         self._size = int(self._fields["rope.dimension_count"])
         self._cache: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._mask = torch.zeros(0)
+        self._mask = torch.zeros(0, device=self._device)
         self._filled = 0
 
     def start(self, prompts: Sequence[Sequence[int]], *, answer_tokens: int) -> NDArray[np.float32]:
@@ -43,11 +46,11 @@ class BatchModel:
         total = width + answer_tokens
         rows = len(prompts)
         shape = (rows, self._groups, total, self._size)
+        kind = {"dtype": torch.bfloat16, "device": self._device}
         self._cache = [
-            (torch.zeros(shape, dtype=torch.bfloat16), torch.zeros(shape, dtype=torch.bfloat16))
-            for _ in range(self._layers)
+            (torch.zeros(shape, **kind), torch.zeros(shape, **kind)) for _ in range(self._layers)
         ]
-        self._mask = torch.zeros((rows, total), dtype=torch.bool)
+        self._mask = torch.zeros((rows, total), dtype=torch.bool, device=self._device)
         tokens = np.zeros((rows, width), np.int64)
         for row, prompt in enumerate(prompts):
             tokens[row, width - len(prompt) :] = prompt
@@ -58,7 +61,7 @@ class BatchModel:
     @torch.inference_mode()
     def feed(self, columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """Append a column or more of tokens and return the next ones' logits."""
-        tokens = torch.from_numpy(columns)
+        tokens = torch.from_numpy(columns).to(self._device)
         begin, end = self._filled, self._filled + tokens.shape[1]
         self._filled = end
         turn = self._turn(begin, end)
@@ -73,7 +76,7 @@ class BatchModel:
             h = h + gated @ parts["ffn_down"].T
         h = self._norm(h[:, -1], self._weights["output_norm"])
         head = self._weights.get("output", self._weights["token_embd"])
-        return (h @ head.T).float().numpy()
+        return (h @ head.T).float().cpu().numpy()
 
     def _parts(self, layer: int) -> Mapping[str, torch.Tensor]:
         prefix = f"blk.{layer}."
@@ -88,15 +91,17 @@ class BatchModel:
     def _turn(self, begin: int, end: int) -> torch.Tensor:
         """Rotations of each row's own positions: complex [rows, 1, columns, size / 2]."""
         positions = (self._mask.long().cumsum(-1) - 1).clamp(min=0)[:, begin:end]
-        exponents = -torch.arange(0, self._size, 2) / self._size
+        exponents = -torch.arange(0, self._size, 2, device=self._device) / self._size
         angles = positions[:, None, :, None] * self._fields["rope.freq_base"] ** exponents
         return torch.polar(torch.ones_like(angles), angles)
 
     def _visible(self, begin: int, end: int) -> torch.Tensor:
         self._mask[:, begin:end] |= end - begin == 1
-        causal = torch.arange(end)[None, :] <= torch.arange(begin, end)[:, None]
+        seen = torch.arange(end, device=self._device)[None, :]
+        places = torch.arange(begin, end, device=self._device)[:, None]
+        causal = seen <= places
         # A padded place looks at itself, or its softmax would be empty.
-        own = torch.arange(end)[None, :] == torch.arange(begin, end)[:, None]
+        own = seen == places
         return (self._mask[:, None, None, :end] & causal) | own
 
     def _attention(

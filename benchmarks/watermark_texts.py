@@ -1,22 +1,27 @@
 """Answers of the reference model that the watermark's benchmark reads, made once and kept.
 
-`python watermark_texts.py --cache FOLDER --answers N` makes what is missing and may be stopped
-at any moment: each answer is one line of FOLDER/answers.jsonl. The cache lies outside the
-repository. End tokens are never drawn, so that every answer has its full length; everything
-else is as the gateway does it: the same engine, candidates and sampler.
+`python watermark_texts.py --cache FOLDER --answers N --jobs J` makes what is missing and may be
+stopped at any moment: each answer is one line of FOLDER/answers-0.jsonl, or of another job's file.
+All `*.jsonl` files of the folder are read, so that what another machine made is merged by copying
+its files there under other names. The cache lies outside the repository. End tokens are never
+drawn, so that every answer has its full length; everything else is as the gateway does it: the same
+engine, candidates and sampler.
 """
 
 import argparse
 import hashlib
 import importlib.util
+import itertools
 import json
 import math
+import multiprocessing
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # This folder has files named like packages; the repository comes before it.
@@ -24,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from benchmarks import sealed_model
 from benchmarks.contract import REPOSITORY
 from benchmarks.watermark_peers import Kgw, SynthId
 from gateway.models.chat import ChatTemplate
@@ -32,8 +36,10 @@ from gateway.models.fetch import fetch
 from gateway.models.importing import ImportedModel, import_gguf
 from gateway.models.tokenizer import Tokenizer
 from sandbox.candidates import candidates
-from sandbox.engines.onnx import OnnxEngine
 from watermark.sampler import Sampler
+
+if TYPE_CHECKING:
+    from sandbox.engines.onnx import OnnxEngine
 
 # Temperature, length and how many prompts go by for one answer of each arm. Arms take turns, so
 # that a cache of any size has them all.
@@ -113,20 +119,21 @@ def default_cache() -> Path:
 
 
 def cached(folder: Path) -> list[Answer]:
-    """Return the answers that are there; a line that was cut off is left out."""
-    path = folder / "answers.jsonl"
-    found = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            fields = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        found.append(Answer(**fields | {"context": tuple(fields["context"])}))
-    return found
+    """Return the answers that are there, each once; a line that was cut off is left out."""
+    found: dict[tuple[str, int], Answer] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            try:
+                fields = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            answer = Answer(**fields | {"context": tuple(fields["context"])})
+            found.setdefault((answer.arm, answer.index), answer)
+    return list(found.values())
 
 
-def complete(folder: Path, *, answers: int) -> Iterator[Answer]:
-    """Make what is missing for the first `answers` prompts, and yield what was written."""
+def complete(folder: Path, *, answers: int, jobs: int = 1) -> None:
+    """Make what is missing for the first `answers` prompts, in as many processes."""
     done = {(answer.arm, answer.index) for answer in cached(folder)}
     wanted = [(arm, index) for index in range(answers) for arm in ARMS if index % ARMS[arm][2] == 0]
     missing = [each for each in wanted if each not in done]
@@ -134,12 +141,29 @@ def complete(folder: Path, *, answers: int) -> Iterator[Answer]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     path = fetch("smollm2-135m", into=REPOSITORY / ".sealgate" / "cache")
-    writer = Writer(path)
-    with (folder / "answers.jsonl").open("a") as file:
-        for batch in _batches(missing, size=writer.rows):
+    batches = list(_batches(missing, size=Writer.rows()))
+    shares = [
+        (path, folder / f"answers-{job}.jsonl", batches[job::jobs], jobs) for job in range(jobs)
+    ]
+    if jobs == 1:
+        _write(*shares[0])
+        return
+    # Not forked: torch's threads and a GPU's context do not survive that.
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        pool.starmap(_write, shares, chunksize=1)
+
+
+def _write(model: Path, into: Path, batches: Sequence[list[tuple[str, int]]], jobs: int) -> None:
+    """Make one job's share, batch by batch."""
+    if not batches:
+        return
+    writer = Writer(model, threads=max(1, (os.cpu_count() or 1) // jobs))
+    with into.open("a") as file:
+        for done, batch in enumerate(batches, 1):
             for answer in writer.write(batch):
-                print(json.dumps(asdict(answer)), file=file, flush=True)
-                yield answer
+                print(json.dumps(asdict(answer)), file=file)
+            file.flush()
+            print(f"{into.name}: {done} of {len(batches)} batches", flush=True)
 
 
 def _batches(missing: Sequence[tuple[str, int]], *, size: int) -> Iterator[list[tuple[str, int]]]:
@@ -156,20 +180,28 @@ def _batches(missing: Sequence[tuple[str, int]], *, size: int) -> Iterator[list[
 class Writer:
     """Writes answers: in batches where torch is installed, else one by one in the gateway's engine.
 
-    rows: how many answers it writes at a time.
+    threads: of torch, for one of several processes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, threads: int) -> None:
         model = import_gguf(path)
         self._eos = [int(token) for token in model.config["eos"]]
         self._tokenizer = Tokenizer(model.assets["tokenizer.json"])
         self._template = ChatTemplate(model.assets["chat_template.jinja"].decode(), self._tokenizer)
-        if importlib.util.find_spec("torch"):
-            from benchmarks.watermark_batch import BatchModel  # noqa: PLC0415 - torch may be absent
+        if self.rows() > 1:
+            import torch  # noqa: PLC0415 - torch may be absent
 
-            self.rows, self._model = 64, BatchModel(path)
+            from benchmarks.watermark_batch import BatchModel  # noqa: PLC0415
+
+            torch.set_num_threads(threads)
+            self._model = BatchModel(path)
         else:
-            self.rows, self._model = 1, _EngineModel(_engine(model))
+            self._model = _EngineModel(_engine(model))
+
+    @staticmethod
+    def rows() -> int:
+        """Return how many answers are written at a time."""
+        return 64 if importlib.util.find_spec("torch") else 1
 
     def write(self, items: Sequence[tuple[str, int]]) -> list[Answer]:
         """Generate the answers of these arms to the prompts of these indices, of one length."""
@@ -191,7 +223,7 @@ class Writer:
 class _EngineModel:
     """The gateway's engine behind the batch's interface, one row wide."""
 
-    def __init__(self, engine: OnnxEngine) -> None:
+    def __init__(self, engine: "OnnxEngine") -> None:
         self._engine = engine
 
     def start(self, prompts: Sequence[list[int]], *, answer_tokens: int) -> np.ndarray:
@@ -264,8 +296,10 @@ class _Plain:
         return min(int(probs.cumsum().searchsorted(random, side="right")), ids.size - 1)
 
 
-def _engine(model: ImportedModel) -> OnnxEngine:
+def _engine(model: ImportedModel) -> "OnnxEngine":
     """Seal the model and load it as a zygote does."""
+    from benchmarks import sealed_model  # noqa: PLC0415 - needs what torch's way does not
+
     with tempfile.TemporaryDirectory() as scratch:
         return sealed_model.load(*sealed_model.seal(model, scratch=Path(scratch)))
 
@@ -275,11 +309,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--cache", type=Path, default=default_cache())
     options.add_argument("--answers", type=int, default=1000, help="prompts to answer")
+    options.add_argument("--jobs", type=int, default=1, help="processes")
     given = options.parse_args(arguments)
-    for made, answer in enumerate(complete(given.cache, answers=given.answers), 1):
-        if made % len(ARMS) == 0:
-            perplexity = math.exp(-answer.log_probability)
-            print(f"{made} made, last {answer.arm} {answer.index}, perplexity {perplexity:.1f}")
+    complete(given.cache, answers=given.answers, jobs=given.jobs)
+    for arm, group in itertools.groupby(
+        sorted(cached(given.cache), key=lambda answer: answer.arm), key=lambda answer: answer.arm
+    ):
+        means = [answer.log_probability for answer in group]
+        print(f"{arm}: {len(means)} answers, perplexity {math.exp(-sum(means) / len(means)):.1f}")
 
 
 if __name__ == "__main__":
