@@ -54,6 +54,18 @@ def prctl(option: int, *arguments: int) -> int:
     return _checked(result, f"prctl {option}")
 
 
+def madvise(address: int, length: int, advice: int) -> None:
+    """Advise the kernel about mapped memory (madvise(2)).
+
+    Raises:
+        OSError: It knows no such advice, or cannot follow it now.
+    """
+    result: int = _libc.madvise(
+        ctypes.c_void_p(address), ctypes.c_size_t(length), ctypes.c_int(advice)
+    )
+    _checked(result, f"madvise {advice}")
+
+
 def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
     """Mount a file system (mount(2)).
 

@@ -15,8 +15,9 @@ from sandbox.errors import FrameInvalid
 from sandbox.generate import Engine, generate
 from sandbox.grammar import Grammars
 
-# Enough to run the engine's every path, and to be over soon if a job comes.
-WARM_UP_TOKENS = 16
+# Of prompt and answer: a long prompt and a short one take different ways through the engine.
+WARM_UPS = ((28, 4), (8, 16))
+# Enough to run what every job runs, and to be over soon if one comes.
 REHEARSAL_TOKENS = 2
 NO_MARK = wire.Evidence(status="unmarked", marked=0, log_evidence=0.0)
 
@@ -48,8 +49,9 @@ class Speaking:
     grammars: Grammars | None = None
 
     def warm(self) -> None:
-        """Run a job, and a grammar."""
-        rehearsal.rehearse(self.engine, prompt_tokens=WARM_UP_TOKENS, max_tokens=WARM_UP_TOKENS)
+        """Run jobs, and a grammar."""
+        for prompt_tokens, max_tokens in WARM_UPS:
+            rehearsal.rehearse(self.engine, prompt_tokens=prompt_tokens, max_tokens=max_tokens)
         if self.grammars is not None:
             self.grammars.warm()
 

@@ -22,6 +22,7 @@ from sandbox import (
     limits,
     lockdown,
     namespaces,
+    pages,
     seccomp,
     vocabulary,
     weights,
@@ -59,7 +60,7 @@ def main(
     # control socket's closing is what ends us.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        service = _loaded(arguments.weights, load)
+        service = pages.apart(lambda: _loaded(arguments.weights, load))
         _warm(service)
         walls, lifeline = _prepare_walls(arguments.limits, control)
         lockdown.lock_zygote(uid=arguments.uid, gid=arguments.gid)
@@ -86,6 +87,7 @@ def _warm(service: Service) -> None:
     # Nothing that lives now is ever looked at again by a worker's collector: its pages stay shared.
     gc.freeze()
     gc.disable()
+    pages.gather()
 
 
 def _prepare_walls(bounds: Limits, control: socket.socket) -> tuple[Walls, int]:

@@ -35,7 +35,7 @@ class OnnxEngine:
 
     @staticmethod
     def load(header: Mapping[str, Any], memory: memoryview) -> "OnnxEngine":
-        """Build a warm engine from weights in memory.
+        """Build an engine from weights in memory.
 
         The sessions repack what they compute with and copy the rest, so `memory` is not read
         again once this returns: letting go of it frees the first copy.
@@ -57,9 +57,7 @@ class OnnxEngine:
             return runtime.session(library, runtime.part(place, graphs), declared)
 
         sessions = Sessions(prompt=session("prompt"), step=session("step"))
-        engine = OnnxEngine(sessions, header["config"])
-        engine.warm_up()
-        return engine
+        return OnnxEngine(sessions, header["config"])
 
     def start(self, length: int) -> "Decoding":
         """Make room for `length` tokens, prompt and answer together.
@@ -73,13 +71,6 @@ class OnnxEngine:
         names = [f"{part}_{layer}" for layer in range(self._layers) for part in ("key", "value")]
         caches = {name: np.zeros((batch, heads, length, size), np.float32) for name in names}
         return Decoding(self._sessions, caches, length=length, vocab_size=self.vocab_size)
-
-    def warm_up(self) -> None:
-        """Run a prompt and a step once, so that forked workers inherit what that allocates."""
-        tokens = min(self.context_length - 1, PROMPT_TOKENS + 2)
-        decoding = self.start(tokens + 1)
-        decoding.feed([0] * tokens)
-        decoding.feed([0])
 
 
 @dataclass(frozen=True, slots=True)
