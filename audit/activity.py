@@ -148,6 +148,13 @@ class Choice(Struct):
     sandbox: dict[str, Any] | None = None
 
 
+class Kept(Struct):
+    """Text that is kept, encrypted, beside the log. digest: SHA-256 of the ciphertext."""
+
+    digest: Hmac
+    until_ms: Time
+
+
 class Intent(Struct, tag_field="phase", tag="intent"):
     """A model is about to run."""
 
@@ -160,6 +167,7 @@ class Intent(Struct, tag_field="phase", tag="intent"):
     sampling: Sampling
     watermark: Issued
     pseudonym: Pseudonym | None = None
+    content: Kept | None = None
 
 
 class Label(Struct):
@@ -183,6 +191,7 @@ class Outcome(Struct, tag_field="phase", tag="outcome"):
     recipient: Text | None = None
     label: Label | None = None
     acknowledgement_ms: Count | None = None
+    content: Kept | None = None
 
 
 class Recovered(Struct, tag_field="phase", tag="recovered"):

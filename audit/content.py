@@ -1,69 +1,76 @@
 """Kept content, each person's under a key of its own: deleting that key is forgetting them.
 
-The log holds digests alone, so it verifies before and after. Layout: docs/formats/log-v1.md.
+The log holds digests alone, so it verifies before and after. Layout: docs/formats/log-v1.md. How
+it goes again, by term or by request, is in `audit.forgetting`.
 """
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
-from audit import holds, schema, store
-from audit.errors import ContentUnknown, LogUnavailable
+from audit import schema, store
+from audit.errors import ContentUnknown
 
 NONCE_BYTES = 12
 KEY_BYTES = 32
 _CONTENT_LABEL = b"sealgate-content-v1"
 _SUBJECT_LABEL = b"sealgate-subject-v1"
-_keys, _kept = schema.subject_key, schema.content
+_keys, _kept, _terms = schema.subject_key, schema.content, schema.content_term
 
 
 @dataclass(frozen=True, slots=True)
-class Shredded:
-    """What a shredding did. contents: how many are gone.
+class Text:
+    """What somebody asked or was answered. kind: `prompt` or `answer`.
 
-    lingers: the deleted bytes are still in the write-ahead log, since somebody reads it now; the
-    next writes overwrite them.
+    subject: a pseudonym, or `tenant/` and the tenant where nobody is named. until_ms: how long it
+    is kept.
     """
 
-    contents: int
-    lingers: bool
+    request_id: str
+    kind: str
+    subject: str
+    tenant: str
+    until_ms: int
+    plaintext: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The side table of a log. key: 32 bytes, from the keyring, that wraps the subjects' keys."""
+    """The side table of a log.
+
+    keys: what wraps the subjects' keys, from the keyring, 32 bytes each; the active one first.
+    """
 
     engine: sa.Engine
-    key: bytes = field(repr=False)
+    keys: Callable[[], Sequence[bytes]] = field(repr=False)
     random: Callable[[int], bytes] = os.urandom
 
-    def keep(self, subject: str, request_id: str, kind: str, plaintext: bytes) -> bytes:
-        """Store content under its subject's key and return the ciphertext's SHA-256.
-
-        subject: a pseudonym, or the tenant where nobody is concerned.
+    def keep(self, text: Text) -> bytes:
+        """Store a text under its subject's key and return the ciphertext's SHA-256.
 
         Raises:
             LogUnavailable: It is not stored.
         """
+        keys = self.keys()
         with store.told(), store.writing(self.engine).begin() as connection:
-            key = self._subject_key(connection, subject)
+            key = self._subject_key(connection, text.subject, keys)
             nonce = self.random(NONCE_BYTES)
-            bound = b"\x00".join((_CONTENT_LABEL, request_id.encode(), kind.encode()))
-            ciphertext = nonce + AESGCMSIV(key).encrypt(nonce, plaintext, bound)
+            sealed = AESGCMSIV(key).encrypt(nonce, text.plaintext, _bound(text))
+            ciphertext = nonce + sealed
             digest = hashlib.sha256(ciphertext).digest()
+            named = {"request_id": text.request_id, "kind": text.kind}
             connection.execute(
                 _kept.insert().values(
-                    request_id=request_id,
-                    kind=kind,
-                    subject=subject,
-                    digest=digest,
-                    ciphertext=ciphertext,
+                    subject=text.subject, digest=digest, ciphertext=ciphertext, **named
                 )
+            )
+            connection.execute(
+                _terms.insert().values(tenant=text.tenant, until_ms=text.until_ms, **named)
             )
         return digest
 
@@ -85,55 +92,60 @@ class Contents:
             raise ContentUnknown(f"No {kind} of {request_id!r} is kept, or it was shredded.")
         bound = b"\x00".join((_CONTENT_LABEL, request_id.encode(), kind.encode()))
         try:
-            key = self._unwrap(row.subject, row.wrapped)
+            key = _unwrapped(row.subject, row.wrapped, self.keys())
             return _open(key, row.ciphertext, bound)
         except InvalidTag:
             raise ContentUnknown(f"The kept {kind} of {request_id!r} was changed.") from None
 
-    def _subject_key(self, connection: sa.Connection, subject: str) -> bytes:
+    def listed(
+        self, *, subject: str | None = None, request_id: str | None = None
+    ) -> list[tuple[str, str]]:
+        """Return request and kind of what is kept of a subject or a request, in this order.
+
+        Raises:
+            LogUnavailable: The log cannot be read.
+        """
+        query = sa.select(_kept.c.request_id, _kept.c.kind)
+        if subject is not None:
+            query = query.where(_kept.c.subject == subject)
+        if request_id is not None:
+            query = query.where(_kept.c.request_id == request_id)
+        # A prompt comes before its answer.
+        query = query.order_by(_kept.c.request_id, _kept.c.kind.desc())
+        with store.reading(self.engine) as connection:
+            return [(row.request_id, row.kind) for row in connection.execute(query)]
+
+    def _subject_key(self, connection: sa.Connection, subject: str, keys: Sequence[bytes]) -> bytes:
         query = sa.select(_keys.c.wrapped).where(_keys.c.subject == subject)
         wrapped = connection.execute(query).scalar_one_or_none()
         if wrapped is not None:
-            return self._unwrap(subject, wrapped)
+            try:
+                return _unwrapped(subject, wrapped, keys)
+            except InvalidTag:
+                raise ContentUnknown(
+                    f"The key of {subject!r} was changed, or what wrapped it was destroyed. Shred "
+                    "the subject before more of it is kept."
+                ) from None
         key, nonce = self.random(KEY_BYTES), self.random(NONCE_BYTES)
         bound = _SUBJECT_LABEL + b"\x00" + subject.encode()
-        wrapped = nonce + AESGCMSIV(self.key).encrypt(nonce, key, bound)
+        wrapped = nonce + AESGCMSIV(keys[0]).encrypt(nonce, key, bound)
         connection.execute(_keys.insert().values(subject=subject, wrapped=wrapped))
         return key
 
-    def _unwrap(self, subject: str, wrapped: bytes) -> bytes:
-        return _open(self.key, wrapped, _SUBJECT_LABEL + b"\x00" + subject.encode())
+
+def _bound(text: Text) -> bytes:
+    return b"\x00".join((_CONTENT_LABEL, text.request_id.encode(), text.kind.encode()))
 
 
-def shred(engine: sa.Engine, subject: str, *, record: Callable[[], None]) -> Shredded:
-    """Delete a subject's key and ciphertexts.
-
-    record: writes the entry that says so, before anything is deleted. Copies of the database keep
-    what they had: shred them too, or let them expire.
-
-    Raises:
-        ContentUnknown: Nothing is kept of the subject.
-        HoldInForce: A legal hold covers it.
-        LogUnavailable: It is not deleted.
-    """
-    with store.reading(engine) as connection:
-        _require_shreddable(connection, subject)
-    record()
-    with store.told(), store.writing(engine).begin() as connection:
-        _require_shreddable(connection, subject)
-        connection.execute(_keys.delete().where(_keys.c.subject == subject))
-        gone = connection.execute(_kept.delete().where(_kept.c.subject == subject))
-    try:
-        store.forget_deleted(engine)
-    except LogUnavailable:
-        return Shredded(gone.rowcount, lingers=True)
-    return Shredded(gone.rowcount, lingers=False)
-
-
-def _require_shreddable(connection: sa.Connection, subject: str) -> None:
-    holds.require_none(connection, subject=subject)
-    if connection.execute(sa.select(_keys).where(_keys.c.subject == subject)).first() is None:
-        raise ContentUnknown(f"Nothing is kept of {subject!r}.")
+def _unwrapped(subject: str, wrapped: bytes, keys: Sequence[bytes]) -> bytes:
+    """Open a subject's key under whichever epoch wrapped it."""
+    bound = _SUBJECT_LABEL + b"\x00" + subject.encode()
+    for key in keys:
+        try:
+            return _open(key, wrapped, bound)
+        except InvalidTag:
+            continue
+    raise InvalidTag
 
 
 def _open(key: bytes, sealed: bytes, bound: bytes) -> bytes:

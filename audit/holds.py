@@ -70,10 +70,19 @@ def require_none(connection: sa.Connection, *, subject: str) -> None:
     """Require that nothing forbids to shred a subject.
 
     Raises:
-        HoldInForce: A hold on everything or on the subject does.
+        HoldInForce: A hold on everything, on the subject, or on a request or tenant of its kept
+            content does.
     """
-    covers = (_table.c.scope == "all") | (
-        (_table.c.scope == "subject") & (_table.c.value == subject)
+    kept, term = schema.content.c, schema.content_term.c
+    own = sa.select(kept.kind).where(kept.subject == subject)
+    of_tenant = own.where(
+        term.request_id == kept.request_id, term.kind == kept.kind, term.tenant == _table.c.value
+    )
+    covers = (
+        (_table.c.scope == "all")
+        | ((_table.c.scope == "subject") & (_table.c.value == subject))
+        | ((_table.c.scope == "request") & own.where(kept.request_id == _table.c.value).exists())
+        | ((_table.c.scope == "tenant") & of_tenant.exists())
     )
     _require(connection, sa.select(_table.c.name).where(_in_force, covers))
 

@@ -107,3 +107,11 @@ content = _table(
     sa.Column("digest", sa.LargeBinary(32), nullable=False),
     sa.Column("ciphertext", sa.LargeBinary, nullable=False),
 )
+# Until when content is kept, and whose request it was; a hold on the tenant keeps it longer.
+content_term = _table(
+    "content_term",
+    _key("request_id", sa.Text),
+    _key("kind", sa.Text),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("until_ms", _INTEGER, nullable=False, index=True),
+)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from audit import content, holds, segments
+from audit import forgetting, holds, segments
 from audit import retention as keeping
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, print_table
 from gateway.cli.session import inspected, opened
@@ -122,7 +122,7 @@ def shred(
 ) -> None:
     """Delete a person's key and kept content for good; the log holds digests and verifies."""
     with opened(home) as session:
-        done = content.shred(
+        done = forgetting.shred(
             session.engine,
             subject,
             record=lambda: session.record("subject.shredded", {"subject": subject}),

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from audit import content, holds, retention, segments
-from audit.content import Contents
+from audit import forgetting, holds, retention, segments
+from audit.content import Contents, Text
 from audit.errors import (
     ContentUnknown,
     HoldInForce,
@@ -279,23 +279,29 @@ def test_hold_has_one_name_and_is_lifted_once(filled):
         holds.lift(filled.engine, "case-1", now_ms=3)
 
 
+def text(
+    subject, request_id, plaintext, *, kind="prompt", tenant="clinic", until_ms=1_800_000_000_000
+):
+    return Text(request_id, kind, subject, tenant, until_ms, plaintext)
+
+
 @pytest.fixture
 def contents(filled):
-    return Contents(filled.engine, bytes(32))
+    return Contents(filled.engine, lambda: [bytes(32)])
 
 
 def test_shredded_subject_is_gone_and_the_log_verifies(filled, contents):
     for number in (1, 2):
-        contents.keep("ps_1", f"req_{number}", "prompt", b"an opinion on ps_1")
-    contents.keep("ps_2", "req_3", "prompt", b"an opinion on ps_2")
+        contents.keep(text("ps_1", f"req_{number}", b"an opinion on ps_1"))
+    contents.keep(text("ps_2", "req_3", b"an opinion on ps_2"))
     assert contents.read("req_1", "prompt") == b"an opinion on ps_1"
     before = filled.verify()
     with filled.engine.connect() as connection:
         query = "SELECT wrapped FROM subject_key WHERE subject = 'ps_1'"
         key = connection.exec_driver_sql(query).scalar_one()
     told = []
-    done = content.shred(filled.engine, "ps_1", record=lambda: told.append("ps_1"))
-    assert (done, told) == (content.Shredded(contents=2, lingers=False), ["ps_1"])
+    done = forgetting.shred(filled.engine, "ps_1", record=lambda: told.append("ps_1"))
+    assert (done, told) == (forgetting.Shredded(contents=2, lingers=False), ["ps_1"])
     for number in (1, 2):
         with pytest.raises(ContentUnknown):
             contents.read(f"req_{number}", "prompt")
@@ -306,29 +312,29 @@ def test_shredded_subject_is_gone_and_the_log_verifies(filled, contents):
     files = [file for file in filled.path.parent.glob("log.db*") if file.is_file()]
     assert all(key[12:] not in file.read_bytes() for file in files)
     with pytest.raises(ContentUnknown, match="Nothing is kept"):
-        content.shred(filled.engine, "ps_1", record=lambda: told.append("again"))
+        forgetting.shred(filled.engine, "ps_1", record=lambda: told.append("again"))
     assert told == ["ps_1"]
 
 
 def test_shredding_beside_a_reader_says_what_lingers(filled, contents):
-    contents.keep("ps_1", "req_1", "prompt", b"x")
+    contents.keep(text("ps_1", "req_1", b"x"))
     with filled.engine.connect() as reader:
         reader.exec_driver_sql("SELECT count(*) FROM leaf").scalar_one()
-        assert content.shred(filled.engine, "ps_1", record=lambda: None).lingers
+        assert forgetting.shred(filled.engine, "ps_1", record=lambda: None).lingers
 
 
 @pytest.mark.parametrize(("scope", "value"), [("all", ""), ("subject", "ps_1")])
 def test_hold_forbids_to_shred(filled, contents, scope, value):
-    contents.keep("ps_1", "req_1", "prompt", b"x")
+    contents.keep(text("ps_1", "req_1", b"x"))
     holds.place(filled.engine, "case-1", scope=scope, value=value, now_ms=1)
     with pytest.raises(HoldInForce):
-        content.shred(filled.engine, "ps_1", record=pytest.fail)
+        forgetting.shred(filled.engine, "ps_1", record=pytest.fail)
     assert contents.read("req_1", "prompt") == b"x"
 
 
 def test_kept_content_is_bound_to_its_request_kind_and_subject(filled, contents):
-    contents.keep("ps_1", "req_1", "prompt", b"one")
-    contents.keep("ps_2", "req_2", "prompt", b"two")
+    contents.keep(text("ps_1", "req_1", b"one"))
+    contents.keep(text("ps_2", "req_2", b"two"))
     filled.sql(
         ["UPDATE content SET request_id = 'req_9' WHERE request_id = 'req_1'"],
         ["UPDATE content SET subject = 'ps_1' WHERE request_id = 'req_2'"],
@@ -337,10 +343,10 @@ def test_kept_content_is_bound_to_its_request_kind_and_subject(filled, contents)
         with pytest.raises(ContentUnknown, match="changed"):
             contents.read(request, "prompt")
     with pytest.raises(ContentUnknown, match="changed"):
-        Contents(filled.engine, bytes(31) + b"\x01").read("req_9", "prompt")
+        Contents(filled.engine, lambda: [bytes(31) + b"\x01"]).read("req_9", "prompt")
 
 
 def test_no_plaintext_of_kept_content_is_on_disk(filled, contents):
-    contents.keep("ps_1", "req_1", "prompt", b"the patient's own words")
+    contents.keep(text("ps_1", "req_1", b"the patient's own words"))
     files = filled.path.parent.glob("log.db*")
     assert all(b"own words" not in file.read_bytes() for file in files)
