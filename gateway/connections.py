@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.api.asgi import CERTIFICATE
 from gateway.api.errors import envelope
+from gateway.api.presence import LEAVING, Leaving
 from gateway.errors import RequestRefused
 
 HEAD_LIMIT_BYTES = 64 << 10
@@ -27,14 +28,16 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
         self._certificate: bytes | None = tls.getpeercert(binary_form=True) if tls else None
+        self._leaving = Leaving()
         self._head_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Wait for nothing any more, and end what runs for the client."""
         self._stop_waiting()
         super().connection_lost(exc)
+        self._leaving.happen()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; between two requests they begin a head, which must then come in time."""
@@ -43,11 +46,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """Begin a request's scope, the certificate in it."""
+        """Begin a request's scope, with what is known of the connection in it."""
         super().on_message_begin()
         self._head_bytes = 0
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope[LEAVING] = self._leaving
         if self._certificate is not None:
-            scope: dict[str, Any] = self.scope  # type: ignore[assignment]
             scope[CERTIFICATE] = self._certificate
 
     def on_url(self, url: bytes) -> None:
