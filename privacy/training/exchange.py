@@ -16,6 +16,8 @@ from torch import nn
 from privacy.training import errors
 from privacy.training.errors import TrainingError
 
+_CPU = torch.device("cpu")
+
 
 class Exchange(Protocol):
     """What a run needs of its ranks."""
@@ -64,6 +66,7 @@ class Solo:
 class Ranks:
     """The processes of torch.distributed, over gloo or NCCL.
 
+    With NCCL every process must have chosen its GPU, by torch.cuda.set_device, beforehand.
     sent_bytes: what this rank's vectors amounted to so far.
     """
 
@@ -72,7 +75,8 @@ class Ranks:
         self.ranks = dist.get_world_size()
         self.sent_bytes = 0
         # Where the backend wants its tensors.
-        self.device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+        on_gpu = dist.get_backend() == "nccl"
+        self.device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else _CPU
 
     def total(self, noised: torch.Tensor) -> torch.Tensor:
         """Add up in float32, as gradients are usually sent."""
@@ -106,7 +110,9 @@ class Ranks:
     def align(self, model: nn.Module) -> None:
         """Broadcast rank 0's parameters and buffers."""
         for tensor in (*model.parameters(), *model.buffers()):
-            dist.broadcast(tensor.data, src=0)
+            content = tensor.data.to(self.device).contiguous()
+            dist.broadcast(content, src=0)
+            tensor.data.copy_(content)
 
 
 def found() -> Exchange:

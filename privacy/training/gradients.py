@@ -91,12 +91,13 @@ class ClippedSums:
 
         Parameters are private already: looking at them tells nothing of this step's records.
         """
-        for parameter in self._parameters:
-            if not bool(torch.isfinite(parameter).all()):
-                raise ModelDiverged(
-                    "A parameter of the model is not finite. Lower the learning rate, and resume "
-                    "from a checkpoint."
-                )
+        # One question to the device rather than one for each parameter.
+        whole = torch.stack([torch.isfinite(p.detach()).all() for p in self._parameters])
+        if not bool(whole.all()):
+            raise ModelDiverged(
+                "A parameter of the model is not finite. Lower the learning rate, and resume "
+                "from a checkpoint."
+            )
 
     def forget_raw(self) -> None:
         """Drop what autograd and the hooks left on the parameters."""

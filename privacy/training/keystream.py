@@ -7,6 +7,7 @@ subtract the noise. `torch.manual_seed` and NumPy's seeds have no effect on it.
 import secrets
 
 import numpy as np
+import torch
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ _LIMIT_WORDS = (1 << 32) * 64 // 8
 
 class Keystream:
     """Uniform 64-bit words, each given out once. Not safe to share between threads."""
+
+    device = torch.device("cpu")
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -42,3 +45,7 @@ class Keystream:
             view = memoryview(out.data).cast("B")
             Cipher(ChaCha20(self._key, nonce), mode=None).encryptor().update_into(view, view)
         return out
+
+    def bits(self, count: int) -> torch.Tensor:
+        """Return the next words as a tensor, int64 [count]: the same bits, signed."""
+        return torch.from_numpy(self.words(count).view(np.int64))

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
@@ -123,11 +124,17 @@ class PoissonLoader:
             chosen = self._sampler.draw().tolist()
             if not chosen:
                 self._ahead.append(Drawn(0, last=True))
-            for start in range(0, len(chosen), self._microbatch):
-                part = chosen[start : start + self._microbatch]
-                last = start + self._microbatch >= len(chosen)
-                self._ahead.append(Drawn(len(part), last=last))
+            parts = _evenly(chosen, most=self._microbatch)
+            for number, part in enumerate(parts, start=1):
+                self._ahead.append(Drawn(len(part), last=number == len(parts)))
                 yield [self._own[index] for index in part]
+
+
+def _evenly(chosen: list[int], *, most: int) -> list[list[int]]:
+    """Cut into as few parts of at most `most` as can be: a small last one would be slow."""
+    count = -(-len(chosen) // most)
+    cuts = [len(chosen) * number // max(count, 1) for number in range(count + 1)]
+    return [chosen[start:end] for start, end in pairwise(cuts)]
 
 
 class _Batches:

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from privacy.training import accountant, checkpoints, exchange, snapshot
 from privacy.training.canaries import Canaries
 from privacy.training.checkpoints import Checkpoint
+from privacy.training.devicestream import DeviceKeystream
 from privacy.training.errors import DatasetChanged, PlanInvalid
 from privacy.training.exchange import Exchange
 from privacy.training.filtering import Budget
@@ -248,7 +249,7 @@ def _assembled(
         sums,
         deviation=plan.noise_multiplier * terms.clip,
         expected_batch=terms.batch,
-        noise=GaussianSource(keystream),
+        noise=GaussianSource(_noise_stream(terms.model)),
         leases=leases,
         ranks=ranks,
         observer=canaries,
@@ -267,6 +268,12 @@ def _assembled(
     if begun is not None:
         run.remember(begun.state["extra"])
     return run, stepper
+
+
+def _noise_stream(model: nn.Module) -> Keystream | DeviceKeystream:
+    """Return a fresh stream where the gradients are."""
+    device = next(p.device for p in model.parameters() if p.requires_grad)
+    return Keystream.fresh() if device.type == "cpu" else DeviceKeystream.fresh(device)
 
 
 def _canaries(terms: Terms, options: Options, *, size: int) -> Canaries | None:

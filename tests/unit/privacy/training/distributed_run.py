@@ -1,10 +1,11 @@
-"""A run over two processes, started by torchrun: `distributed_run.py HOME MODE`.
+"""A run over two processes, started by torchrun: `distributed_run.py HOME MODE BACKEND`.
 
 MODE: `plain`, `powersgd`, or `silent`, which turns the noise off to compare with one process.
-Rank 0 prints one JSON object.
+BACKEND: `gloo`, or `nccl` with a GPU for each process. Rank 0 prints one JSON object.
 """
 
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -26,8 +27,8 @@ from privacy.training.vault import Vault
 RECORDS, STEPS, NOISE, CLIP = 400, 20, 3.0, 1.0
 
 
-def silence(_, count, *, deviation):
-    return torch.zeros(count, dtype=torch.float64) * deviation
+def silence(source, count, *, deviation):
+    return torch.zeros(count, dtype=torch.float64, device=source._device) * deviation
 
 
 class Listening:
@@ -50,16 +51,26 @@ class ListeningPowerSgd(Listening, PowerSgd):
     pass
 
 
-def main(home, mode):
+def place(backend):
+    """Join the processes; return this one's device."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo")
+    device = torch.device("cpu")
+    if backend == "nccl":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group(backend)
+    return device
+
+
+def main(home, mode, backend):
+    device = place(backend)
     keyring = Keyring.unlock(home / "keyring", KeyFile(home / "key"))
     vault = Vault.open(home / "training", keyring=keyring)
     generator = torch.Generator().manual_seed(7)
     inputs = torch.randn(RECORDS, 32, generator=generator)
     labels = (inputs.sum(dim=1) > 0).long()
     torch.manual_seed(dist.get_rank())
-    model = nn.Sequential(nn.Linear(32, 24), nn.Tanh(), nn.Linear(24, 2))
+    model = nn.Sequential(nn.Linear(32, 24), nn.Tanh(), nn.Linear(24, 2)).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     if mode == "silent":
         GaussianSource.draw = silence
@@ -82,15 +93,15 @@ def main(home, mode):
         while run.steps_left:
             for x, y in run.loader:
                 drawn += len(x)
-                nn.functional.cross_entropy(model(x), y).backward()
+                nn.functional.cross_entropy(model(x.to(device)), y.to(device)).backward()
                 optimizer.step()
                 optimizer.zero_grad()
         finished = run.finish()
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
     gathered = [torch.zeros_like(weights) for _ in range(ranks.ranks)]
     dist.all_gather(gathered, weights)
-    sums = [torch.zeros(1) for _ in range(ranks.ranks)]
-    dist.all_gather(sums, torch.tensor([float(torch.stack(ranks.sent).std())]))
+    sums = [torch.zeros(1, device=device) for _ in range(ranks.ranks)]
+    dist.all_gather(sums, torch.stack(ranks.sent).std().float()[None])
     if ranks.rank == 0:
         found = {
             "same": all(torch.equal(gathered[0], other) for other in gathered),
@@ -106,4 +117,4 @@ def main(home, mode):
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])

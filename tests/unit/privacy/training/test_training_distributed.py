@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 SCRIPT = Path(__file__).with_name("distributed_run.py")
 NOISE = 3.0
@@ -11,11 +12,15 @@ NOISE = 3.0
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def run(tmp_path, keyring):
+GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two GPUs")
+
+
+@pytest.fixture(params=["gloo", pytest.param("nccl", marks=GPUS)])
+def run(request, tmp_path, keyring):
     def started(mode):
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-        command += ["--master-port", "0", "--standalone", str(SCRIPT), str(tmp_path), mode]
+        command += ["--master-port", "0", "--standalone", str(SCRIPT)]
+        command += [str(tmp_path), mode, request.param]
         done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout.splitlines()[-1])

@@ -5,6 +5,9 @@ import pytest
 import torch
 from scipy import stats
 
+from privacy.training import devicestream, noise
+from privacy.training.devicestream import DeviceKeystream
+from privacy.training.errors import MechanismBroken
 from privacy.training.keystream import Keystream
 from privacy.training.noise import GaussianSource
 from privacy.training.sampling import PoissonSampler
@@ -13,6 +16,7 @@ COUNT = 200_000
 # Every test on a distribution here rejects a right implementation once in a million runs, and
 # runs on fixed keys, so that it either always passes or always fails.
 LEVEL = 1e-6
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def source(key=b"a"):
@@ -23,6 +27,37 @@ def test_keystream_is_the_chacha20_of_rfc_8439():
     # Appendix A.1, test vector 1: key, nonce and counter zero.
     expected = bytes.fromhex("76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7")
     assert Keystream(bytes(32)).words(4).tobytes() == expected
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_device_computes_the_same_keystream(device):
+    key = bytes(range(32))
+    plain, computed = Keystream(key), DeviceKeystream(key, torch.device(device))
+    # Lengths that end within a block, at its end and after it; each call has a nonce of its own.
+    for count in (1, 7, 8, 9, 0, 1000, 20_001):
+        assert torch.equal(plain.bits(count), computed.bits(count).cpu())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_noise_made_on_a_device_is_that_of_its_keystream(device):
+    key = b"d" * 32
+    plain = GaussianSource(Keystream(key)).draw(1000, deviation=2.0)
+    made = GaussianSource(DeviceKeystream(key, torch.device(device))).draw(1000, deviation=2.0)
+    assert torch.allclose(plain, made.cpu(), rtol=1e-12)
+
+
+def test_noise_made_in_parts_is_gaussian_and_uncorrelated(monkeypatch):
+    monkeypatch.setattr(noise, "_AT_ONCE", 1001)
+    drawn = source(b"q").draw(COUNT, deviation=1.0).numpy()
+    assert stats.kstest(drawn, "norm").pvalue > LEVEL
+    product = drawn[:-1001] * drawn[1001:]
+    assert abs(product.mean()) * math.sqrt(len(product)) < stats.norm.isf(LEVEL / 2)
+
+
+def test_a_device_that_computes_something_else_is_refused(monkeypatch):
+    monkeypatch.setattr(devicestream, "_rotated", lambda words, by: words << by)
+    with pytest.raises(MechanismBroken, match="another keystream"):
+        DeviceKeystream.fresh(torch.device("cpu"))
 
 
 def test_keystream_never_gives_a_word_twice():
