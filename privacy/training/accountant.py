@@ -45,6 +45,8 @@ def accountant_name() -> str:
 
 def spent(plan: Plan, delta: float) -> Spent:
     """Account for a whole plan at `delta`."""
+    if plan.steps == 0:
+        return Spent(certified=0.0, replace_one=0.0, rdp=0.0, delta=delta)
     return Spent(
         certified=certified_epsilon(plan, delta),
         replace_one=_rounded_up(_pld(plan, _REPLACE, delta)),

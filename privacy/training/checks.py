@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from privacy.training.errors import MechanismBroken
 from privacy.training.mechanism import Plan
@@ -21,15 +22,21 @@ _LIMIT = 6.0
 class Watched:
     """Released values along the canaries, in units of the clipping norm.
 
-    members: bool [m]. first, second: sums over steps of values and of squares, [m]. lagged: sums
-    of products of one step's value and the next one's, [m].
+    members: bool [m]. joined: sums over the members of a step's values, [steps]. first, second:
+    sums over steps of values and of squares, [m]. lagged: sums of products of one step's value
+    and the next one's, [m].
     """
 
     members: NDArray[np.bool_]
-    steps: int
+    joined: NDArray[np.float64]
     first: NDArray[np.float64]
     second: NDArray[np.float64]
     lagged: NDArray[np.float64]
+
+    @property
+    def steps(self) -> int:
+        """How many steps were watched."""
+        return len(self.joined)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,47 @@ def checked(watched: Watched, plan: Plan) -> Checks:
     if said := "; ".join(problems):
         raise MechanismBroken(f"The mechanism is not the planned one: {said}. Do not use it.")
     return Checks(math.sqrt(variance), float(repetition), float(mean), float(totals))
+
+
+def require_poisson(watched: Watched, plan: Plan) -> None:
+    """Raise MechanismBroken unless members joined as by coins of their own.
+
+    watched: with the noise off, where each value is 1 or 0.
+    """
+    if plan.sampling_rate == 1.0:
+        return
+    rate, members = plan.sampling_rate, int(watched.members.sum())
+    found = {
+        "records joined {} for independent coins": _dispersed(
+            watched.first[watched.members], trials=watched.steps, rate=rate
+        ),
+        "the sizes of batches are spread {} for Poisson sampling": _dispersed(
+            watched.joined, trials=members, rate=rate
+        ),
+    }
+    said = "; ".join(text.format(how) for text, how in found.items() if how)
+    if said:
+        raise MechanismBroken(f"The mechanism is not the planned one: {said}. Do not use it.")
+
+
+def _dispersed(counts: NDArray[np.float64], *, trials: int, rate: float) -> str:
+    """Say how counts differ from binomial ones in their variance; nothing if chance explains it.
+
+    The sum of squares is close to chi-square with the degrees of freedom that give it the
+    variance which the counts' kurtosis implies. Its upper tail is too light where counts are
+    small, so that side takes more to convince.
+    """
+    spread = rate * (1 - rate)
+    if trials * rate < 1:
+        return ""
+    kurtosis = (1 - 6 * spread) / (trials * spread)
+    share = 2 / (2 + max(kurtosis, 0.0))
+    total = float(((counts - trials * rate) ** 2).sum()) / (trials * spread) * share
+    expected = stats.chi2(len(counts) * share)
+    below, above = expected.cdf(total), expected.sf(total)
+    if below < stats.norm.sf(_LIMIT):
+        return "too evenly"
+    return "too unevenly" if above < stats.norm.sf(_LIMIT + 2) else ""
 
 
 def _problems(scored: dict[str, tuple[float, float, float]]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from privacy.training import auditing
-from privacy.training.checks import Checks, Watched, checked
+from privacy.training.checks import Checks, Watched, checked, require_poisson
 from privacy.training.errors import AuditBlind
 from privacy.training.evidence import Scores, log_ratio
 from privacy.training.exchange import Solo
@@ -79,6 +79,7 @@ def rehearsed(plan: Plan, *, delta: float, canaries: int = CANARIES) -> Rehearsa
     seen = performed(plan, canaries=canaries, noise=GaussianSource(Keystream.fresh()))
     checks = checked(seen.watched, plan)
     unhidden = performed(plan, canaries=canaries, noise=Silence())
+    require_poisson(unhidden.watched, plan)
 
     def judged(scores: Scores, access: str) -> auditing.Finding:
         return auditing.judge(scores, guesses=guesses, delta=delta, access=access)
@@ -177,7 +178,7 @@ class _Watcher:
         self._plan = plan
         self._nothing = torch.zeros(2 * count, dtype=torch.float64)
         self._previous = np.zeros(count)
-        self._steps = 0
+        self._joined: list[float] = []
         self._first, self._second, self._lagged = np.zeros(count), np.zeros(count), np.zeros(count)
         self.evidence = np.zeros(count)
 
@@ -194,8 +195,9 @@ class _Watcher:
         self._second += values**2
         self._lagged += values * self._previous
         self._previous = values
-        self._steps += 1
+        self._joined.append(float(values[self._members].sum()))
 
     def watched(self) -> Watched:
         """Return what was seen."""
-        return Watched(self._members, self._steps, self._first, self._second, self._lagged)
+        joined = np.array(self._joined)
+        return Watched(self._members, joined, self._first, self._second, self._lagged)

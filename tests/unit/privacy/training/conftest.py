@@ -10,12 +10,33 @@ from privacy.keyring import Keyring
 from privacy.training import private, tables
 from privacy.training.filtering import Budget
 from privacy.training.ledger import Ledger
+from privacy.training.noise import GaussianSource
 from privacy.training.vault import Vault
+from tests.postgres_server import serving
 from tests.unit.privacy.training.toy import DELTA
 
 RECORDS, FEATURES = 400, 12
 # Small tensors: threads that wait for each other on a busy machine cost more than they bring.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def server():
+    pytest.importorskip("psycopg", reason="the extra [postgres] is not installed")
+    with serving() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        yield str(tmp_path / "both.db")
+        return
+    url = request.getfixturevalue("server")
+    yield url
+    engine = tables.open_database(url)
+    tables.metadata.drop_all(engine)
+    engine.dispose()
 
 
 @pytest.fixture
@@ -60,6 +81,17 @@ def model():
 @pytest.fixture
 def optimizer(model):
     return torch.optim.SGD(model.parameters(), lr=0.5)
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """Turn the noise off, to see what is underneath."""
+
+    def zeros(_, count, *, deviation):
+        del deviation
+        return torch.zeros(count, dtype=torch.float64)
+
+    monkeypatch.setattr(GaussianSource, "draw", zeros)
 
 
 @pytest.fixture

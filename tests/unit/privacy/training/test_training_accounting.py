@@ -5,7 +5,7 @@ from dp_accounting.rdp.rdp_privacy_accountant import RdpAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.training.accountant import calibrated, certified_epsilon, spent
+from privacy.training.accountant import Spent, calibrated, certified_epsilon, spent
 from privacy.training.errors import PlanInvalid
 from privacy.training.estimating import estimated_epsilon
 from privacy.training.filtering import (
@@ -59,6 +59,7 @@ def test_estimate_while_training_is_close_to_certified():
 def test_no_steps_cost_nothing():
     assert certified_epsilon(Plan(1.0, 0.1, 0), 1e-5) == 0.0
     assert estimated_epsilon(Plan(1.0, 0.1, 0), 1e-5) == 0.0
+    assert spent(Plan(1.0, 0.1, 0), 1e-5) == Spent(0.0, 0.0, 0.0, 1e-5)
 
 
 @pytest.mark.parametrize("epsilon", [0.5, 3.0, 8.0])
