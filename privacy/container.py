@@ -18,8 +18,8 @@ SIGNATURE_BYTES = HYBRID_BYTES
 # Cobblestone-256 (C2SP chunked encryption): a salt and a key commitment before the first chunk,
 # a tag after each, and always a last chunk that is not full.
 CHUNK_BYTES = 16384
-_COMMITMENT_BYTES = 56
-_TAG_BYTES = 16
+COMMITMENT_BYTES = 56
+TAG_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def signed_message(header: bytes, manifest: bytes) -> bytes:
 
 def sealed_size(length: int) -> int:
     """Return how many bytes the message of `length` plaintext bytes takes."""
-    return length + _COMMITMENT_BYTES + _TAG_BYTES * (length // CHUNK_BYTES + 1)
+    return length + COMMITMENT_BYTES + TAG_BYTES * (length // CHUNK_BYTES + 1)
 
 
 def broken(reason: str) -> SealBroken:

@@ -37,8 +37,8 @@ class LazyTensors(Mapping[str, NDArray[Any]]):
         ]
         self._starts = [offset for offset, _ in in_image]
         self._indices = [index for _, index in in_image]
+        self._own = threading.local()
         self._lock = threading.Lock()
-        self._room = Room()
         self._kept: tuple[int, bytearray] | None = None
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class LazyTensors(Mapping[str, NDArray[Any]]):
                 continue
             with out[start - tensor.offset : stop - tensor.offset] as part:
                 if stop - start == message.length:
-                    self._reader.message(index, part, room=Room())
+                    self._reader.message(index, part, room=self._room())
                 else:
                     self._copy(index, message, start - offset, part)
 
@@ -85,9 +85,16 @@ class LazyTensors(Mapping[str, NDArray[Any]]):
             if self._kept is None or self._kept[0] != index:
                 buffer = bytearray(message.length)
                 with memoryview(buffer) as view:
-                    self._reader.message(index, view, room=self._room)
+                    self._reader.message(index, view, room=self._room())
                 self._kept = index, buffer
             part[:] = self._kept[1][at : at + len(part)]
+
+    def _room(self) -> Room:
+        """Return this thread's buffers."""
+        room: Room | None = getattr(self._own, "room", None)
+        if room is None:
+            room = self._own.room = Room()
+        return room
 
 
 def all_tensors(reader: SealedReader, *, threads: int | None = None) -> dict[str, NDArray[Any]]:

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from cryptography.cobblestone import Cobblestone256Decryptor
 from cryptography.exceptions import InvalidTag
 
-from privacy.container import CHUNK_BYTES, broken
+from privacy.container import CHUNK_BYTES, COMMITMENT_BYTES, TAG_BYTES, broken
 from privacy.errors import SealBroken
 from privacy.memory import wipe
 
-# What is read at once. It stays in a core's own cache until it is decrypted.
-STEP_BYTES = 256 << 10
+# What is read at once: whole chunks, about 1 MiB. It stays in a core's own cache until it is
+# decrypted.
+STEP_BYTES = 64 * (CHUNK_BYTES + TAG_BYTES)
+# What is decrypted at once where it is written on: both sides of it stay in that cache.
+PLAIN_STEP_BYTES = 16 * (CHUNK_BYTES + TAG_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,9 @@ class Room:
     __slots__ = ("encrypted", "plain")
 
     def __init__(self) -> None:
-        self.encrypted = memoryview(bytearray(STEP_BYTES))
-        # A step may complete a chunk that the one before it began.
-        self.plain = memoryview(bytearray(STEP_BYTES + CHUNK_BYTES))
+        self.encrypted = memoryview(bytearray(COMMITMENT_BYTES + STEP_BYTES))
+        # A short read may leave a chunk for the next step to complete.
+        self.plain = memoryview(bytearray(PLAIN_STEP_BYTES + CHUNK_BYTES))
 
     def wipe(self) -> None:
         """Overwrite what was decrypted here."""
@@ -50,7 +53,7 @@ def decrypt_into(out: memoryview, ciphertext: Ciphertext, *, room: Room) -> None
     decryptor = Cobblestone256Decryptor(ciphertext.key, ciphertext.context)
     written = 0
     try:
-        for piece in _encrypted(ciphertext, room):
+        for piece in _encrypted(ciphertext, room, STEP_BYTES):
             with out[written:] as rest:
                 written += decryptor.update_into(piece, rest)
         last = decryptor.finalize()
@@ -75,7 +78,7 @@ def decrypt_to(target: int, ciphertext: Ciphertext, *, at: int, length: int, roo
     decryptor = Cobblestone256Decryptor(ciphertext.key, ciphertext.context)
     written = 0
     try:
-        for piece in _encrypted(ciphertext, room):
+        for piece in _encrypted(ciphertext, room, PLAIN_STEP_BYTES):
             ready = decryptor.update_into(piece, room.plain)
             written += _write(target, room.plain[:ready], at + written)
         last = decryptor.finalize()
@@ -116,12 +119,16 @@ def exactly(descriptor: int, *, position: int, size: int) -> bytes:
     return b"".join(bytes(piece) for piece in steps)
 
 
-def _encrypted(ciphertext: Ciphertext, room: Room) -> Iterator[memoryview]:
-    return pieces(
-        ciphertext.descriptor,
-        position=ciphertext.position,
-        size=ciphertext.size,
-        buffer=room.encrypted,
+def _encrypted(ciphertext: Ciphertext, room: Room, step_bytes: int) -> Iterator[memoryview]:
+    """Yield a message's ciphertext; each step ends with a chunk."""
+    descriptor, position, size = ciphertext.descriptor, ciphertext.position, ciphertext.size
+    lead = min(size, COMMITMENT_BYTES + step_bytes)
+    yield from pieces(descriptor, position=position, size=lead, buffer=room.encrypted[:lead])
+    yield from pieces(
+        descriptor,
+        position=position + lead,
+        size=size - lead,
+        buffer=room.encrypted[:step_bytes],
     )
 
 
