@@ -180,6 +180,9 @@ class Balancer:
     ) -> tuple[_Attempt[T], bool]:
         """Run the chosen endpoint to its first text, with a hedge beside it where one is due."""
         main = self.endpoints[decision.endpoint]
+        if not self._spares(decision, main):
+            # Nothing could be run beside it: no task, and nothing to wait for but the answer.
+            return await self._led(wanted, main, start, visible), False
         tasks = {asyncio.create_task(self._led(wanted, main, start, visible))}
         try:
             await asyncio.wait(tasks, timeout=self._hedge_after_s(main))
@@ -235,11 +238,14 @@ class Balancer:
 
     def _hedge(self, decision: Decision, main: Endpoint) -> Endpoint | None:
         """Return the best spare within the same boundary, if the budget has one left."""
-        for name in decision.spares:
-            spare = self.endpoints[name]
-            if spare.place.boundary == main.place.boundary and not spare.breaker.open:
+        for spare in self._spares(decision, main):
+            if not spare.breaker.open:
                 return spare if self._hedges.take() else None
         return None
+
+    def _spares(self, decision: Decision, main: Endpoint) -> list[Endpoint]:
+        spares = [self.endpoints[name] for name in decision.spares]
+        return [spare for spare in spares if spare.place.boundary == main.place.boundary]
 
 
 async def _earliest(tasks: "set[asyncio.Task[_Attempt[T]]]") -> _Attempt[T]:
