@@ -2,18 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 
-import sqlalchemy as sa
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from audit.errors import LogUnavailable
-from gateway.answer import Answers
 from gateway.api import audit, health, models, openapi, provenance, receipts, reports
 from gateway.api.asgi import REQUEST_ID, App, ClientGone, RequestIds
 from gateway.api.asking import Asking
@@ -23,47 +19,14 @@ from gateway.api.embeddings import EmbeddingDialect
 from gateway.api.errors import INTERNAL, envelope, refusal, refusal_headers
 from gateway.api.generating import Generating
 from gateway.api.responses import ResponseDialect
-from gateway.catalogue import Catalogue
-from gateway.doorkeeper import Doorkeeper
+from gateway.console.mount import routes
 from gateway.errors import RequestRefused
-from gateway.limits import RequestLimits
-from gateway.metrics import Metrics
 from gateway.pacing import Pace
-from gateway.policy import PolicyInForce
-from gateway.provenance import Trace
-from gateway.recorder import Recorder
-from gateway.reports import Reports
-from gateway.routes import Routes
-from gateway.settings import Settings
+from gateway.parts import Gateway
 from privacy.errors import PrivacyError
 from sandbox.errors import SandboxError
 
 _log = logging.getLogger("sealgate")
-
-
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    """The parts that routes work with, started and ready.
-
-    log: the audit log's database, to read. routes: where requests may go beside the home's own
-    models. trace: finds the request behind a text. receipt: signs for a request's outcome. reports:
-    compliance reports, asked for and kept. checks: what readiness is made of, by name.
-    """
-
-    settings: Settings
-    catalogue: Catalogue
-    doorkeeper: Doorkeeper
-    recorder: Recorder
-    answers: Answers
-    limits: RequestLimits
-    policy: PolicyInForce
-    metrics: Metrics
-    log: sa.Engine
-    trace: Callable[[str], Trace]
-    receipt: Callable[[str], str]
-    reports: Reports
-    checks: Callable[[], dict[str, bool]]
-    routes: Routes | None = None
 
 
 def create_app(gateway: Gateway) -> App:
@@ -93,6 +56,7 @@ def create_app(gateway: Gateway) -> App:
         app.router.routes.append(Route(path, route, methods=["POST"]))
     for part in (models, openapi, provenance, receipts, audit, reports, health):
         app.include_router(part.router)
+    app.router.routes.extend(routes(gateway, pace=app.state.pace))
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientGone, _gone)
     for error in (RequestRefused, LogUnavailable, PrivacyError, SandboxError, Exception):

@@ -32,12 +32,11 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class KeyCare:
-    """Keys of one gateway. allowed: whether they may be changed here."""
+    """Keys of one gateway."""
 
     broker: BrokerClient
     recorder: Recorder
     credentials: Credentials
-    allowed: bool
 
     async def listed(self) -> Sequence[Key]:
         """Return every key but the KEK; never a secret.
@@ -57,9 +56,11 @@ class KeyCare:
         ]
 
     async def requests(self) -> Sequence[Destruction]:
-        """Return the requests to destroy a key that another may confirm now."""
-        if not self.allowed:
-            return []
+        """Return the requests to destroy a key that another may confirm now.
+
+        Raises:
+            ChangeForbidden: Nothing may be changed here.
+        """
         pending = await asyncio.to_thread(KeyChanges(self.broker).pending)
         now_s = int(datetime.now(UTC).timestamp())
         return [e for e in pending.destructions if e.requested_s <= now_s <= e.expires_s]

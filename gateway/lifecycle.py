@@ -22,10 +22,10 @@ from audit.store import existing_log
 from gateway import logbook, serving
 from gateway.anchoring import Trust, anchors, held_against, kept_anchored
 from gateway.answer import Answers
-from gateway.app import Gateway
 from gateway.backends.local import LocalBackend
 from gateway.budgets import Budgets
 from gateway.catalogue import Catalogue, ServedModel
+from gateway.console.desk import desk, permissions
 from gateway.custody import Secret
 from gateway.doorkeeper import Doorkeeper
 from gateway.errors import HomeUnusable, ModelMissing
@@ -33,6 +33,7 @@ from gateway.fingerprints import Fingerprints
 from gateway.home import Home, existing
 from gateway.identity import Credentials
 from gateway.keybroker import running as key_broker
+from gateway.keycare import KeyCare
 from gateway.labelling import Labeller
 from gateway.limits import RequestLimits
 from gateway.marking import PURPOSE
@@ -40,6 +41,7 @@ from gateway.metrics import Metrics
 from gateway.models.chat import ChatTemplate
 from gateway.models.importing import TEMPLATE, TOKENIZER
 from gateway.models.tokenizer import Tokenizer
+from gateway.parts import Gateway
 from gateway.peppers import peppers
 from gateway.policy import PolicyInForce, load
 from gateway.provenance import Trace, trace
@@ -83,7 +85,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         )
     async with AsyncExitStack() as stack:
         stack.enter_context(_only_gateway(home))
-        keys = stack.enter_context(key_broker(home, secret))
+        keys = stack.enter_context(key_broker(home, secret, *permissions(settings)))
         engine = existing_log(settings.log_location)
         stack.callback(engine.dispose)
         sequencer = _sequencer(engine, settings, keys)
@@ -124,6 +126,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             receipt=_receipts(engine, keys, settings),
             reports=await stack.enter_async_context(kept(shop)),
             checks=lambda: _checks(sequencer, catalogue),
+            desk=desk(settings, engine, KeyCare(keys, recorder, credentials)),
         )
 
 

@@ -17,11 +17,12 @@ import uvicorn
 import uvloop
 
 from gateway.api.asgi import App
-from gateway.app import Gateway, create_app
+from gateway.app import create_app
 from gateway.connections import BoundedProtocol
 from gateway.custody import Secret
 from gateway.errors import AddressTaken, GatewayError, GatewayNotStarted, SettingsInvalid
 from gateway.lifecycle import running
+from gateway.parts import Gateway
 from gateway.settings import Settings
 from gateway.tls import TlsFiles, reload, server_context, tls_files
 

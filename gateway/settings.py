@@ -83,6 +83,30 @@ class Settings(BaseSettings):
     oidc_role_claim: str = Field(
         default="sealgate_role", description="Claim of a token that names its role."
     )
+    console: bool = Field(default=True, description="Whether the console is served at /console.")
+    console_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#\s]+/?$",
+        description="Address that browsers reach the console at, behind a proxy that ends TLS.",
+    )
+    console_idle_s: float = Field(
+        default=900.0,
+        ge=10,
+        le=86_400,
+        description="Time without a request after which a console session ends, in seconds.",
+    )
+    console_session_s: float = Field(
+        default=28_800.0, ge=10, le=604_800, description="Longest console session, in seconds."
+    )
+    console_oidc_client: str | None = Field(
+        default=None, description="Client id of the console at the issuer; none if absent."
+    )
+    console_oidc_secret_file: Path | None = Field(
+        default=None, description="File whose first line is that client's secret, if it has one."
+    )
+    console_key_changes: bool = Field(
+        default=True, description="Whether keys may be rotated and destroyed in the console."
+    )
     tls_certificate: Path | None = Field(
         default=None, description="PEM file of the certificate chain that TLS is served with."
     )

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.output import JsonOption, print_json, print_lines
+from gateway.explaining import Step
+from gateway.explaining import steps as explained
 from gateway.identity import Principal, Role
-from gateway.policy import Policy, Rule, load
+from gateway.policy import load
 from privacy.deidentify import find
 
 app = typer.Typer(help="The policy file: explain its decisions.", no_args_is_help=True)
@@ -40,8 +42,16 @@ def check(
     ruling = loaded.rule(
         caller, declared=data_class, purpose=purpose, identifying=lambda: bool(find(text))
     )
-    fits = (ruling.data_class, ruling.purpose, role.value, tenant)
-    steps = [{"rule": r.name, "why": _why(r, fits)} for r in _tried(loaded, ruling.rule)]
+    told_steps = [
+        {"rule": step.rule.name, "why": _why(step)}
+        for step in explained(
+            loaded,
+            data_class=ruling.data_class,
+            purpose=ruling.purpose,
+            role=role.value,
+            tenant=tenant,
+        )
+    ]
     told: dict[str, Any] = {
         "policy": loaded.digest,
         "data_class": ruling.data_class,
@@ -55,24 +65,16 @@ def check(
         "retention_days": ruling.rule.retention_days,
     }
     if as_json:
-        print_json(told | {"steps": steps})
+        print_json(told | {"steps": told_steps})
         return
     print_lines(*(f"{name:<15}{_shown(value)}" for name, value in told.items()))
-    print_lines(*(f"  {step['rule']}: {step['why']}" for step in steps))
+    print_lines(*(f"  {step['rule']}: {step['why']}" for step in told_steps))
 
 
-def _tried(policy: Policy, last: Rule) -> list[Rule]:
-    """Return the rules up to the one that decided."""
-    return list(policy.file.rule[: policy.file.rule.index(last) + 1])
-
-
-def _why(rule: Rule, fits: tuple[str, str, str, str]) -> str:
-    lists = (rule.classes, rule.purposes, rule.roles, rule.tenants)
-    names = ("class", "purpose", "role", "tenant")
-    for name, value, allowed in zip(names, fits, lists, strict=True):
-        if allowed is not None and value not in allowed:
-            return f"passed over, the {name} {value} is not among {', '.join(allowed)}"
-    return "fits, and decides"
+def _why(step: Step) -> str:
+    if step.about is None:
+        return "fits, and decides"
+    return f"passed over, the {step.about} {step.value} is not among {', '.join(step.allowed)}"
 
 
 def _shown(value: object) -> str:

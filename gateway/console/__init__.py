@@ -1,0 +1,1 @@
+"""The console: pages for officers, auditors and security staff. See docs/console.md."""
