@@ -1,37 +1,66 @@
-"""What a serving gateway does beside answering: it writes spending down and tells its metrics."""
+"""What a serving gateway does beside answering: spending and traffic written down, metrics told."""
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import sqlalchemy as sa
 
+from audit.errors import AuditError
 from audit.sequencer import Sequencer
 from gateway.admin import admin_listener
 from gateway.budgets import Budgets
 from gateway.catalogue import Catalogue
+from gateway.fingerprints import Fingerprints
+from gateway.insight.rollups import roll_up
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 
-# What a gateway that is killed may forget of its tenants' spending.
+# What a gateway that is killed may forget of its tenants' spending, and of answers' fingerprints.
 FLUSH_S = 1.0
+# Between looks for an hour of traffic that is over.
+ROLL_UP_S = 300.0
 
 _log = logging.getLogger("sealgate")
 
 
 @asynccontextmanager
-async def flushed(budgets: Budgets) -> AsyncIterator[None]:
-    """Keep the database's account of what was spent while entered."""
+async def flushed(budgets: Budgets, fingerprints: Fingerprints) -> AsyncIterator[None]:
+    """Keep the database's account of what was spent, and of answers' words, while entered."""
 
     async def keep() -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
+            await asyncio.to_thread(fingerprints.flush)
             try:
                 await asyncio.to_thread(budgets.flush)
             except sa.exc.SQLAlchemyError as error:
                 # Nothing is forgotten: the next one writes it too.
                 _log.warning("Spending was not written: %s", type(error).__name__)
+
+    task = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.to_thread(fingerprints.flush)
+
+
+@asynccontextmanager
+async def rolled_up(engine: sa.Engine) -> AsyncIterator[None]:
+    """Store the hours of traffic that are over, while entered."""
+
+    async def keep() -> None:
+        while True:
+            try:
+                await asyncio.to_thread(roll_up, engine, now_ms=int(time.time() * 1000))
+            except AuditError as error:
+                # Nothing is lost: the hours are in the log, and the next pass tries again.
+                _log.warning("Hours of traffic were not stored: %s", error)
+            await asyncio.sleep(ROLL_UP_S)
 
     task = asyncio.create_task(keep())
     try:

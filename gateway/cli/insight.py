@@ -10,7 +10,7 @@ import typer
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, write_file
 from gateway.cli.session import Session, opened
 from gateway.errors import TuningImpossible
-from gateway.insight import clusters, history
+from gateway.insight import clusters, history, rollups
 from gateway.insight import report as drawing
 from gateway.tiers import TUNED, Tiers, load
 
@@ -30,6 +30,7 @@ def report(
     """Map the recorded requests by size, grade and time, and say where they wait."""
     with opened(home) as session:
         past = history.read(session.engine)
+        hours = rollups.read(session.engine)
         place = out or session.home.path / "reports" / "insight.html"
         session.record_access("insight.report", {"requests": len(past)})
     try:
@@ -39,7 +40,6 @@ def report(
         raise TuningImpossible(MISSING) from None
     except ValueError as error:
         raise TuningImpossible(str(error)) from None
-    hours = history.hours(past)
     place.parent.mkdir(parents=True, exist_ok=True)
     write_file(place, drawing.page(found, hours, png).encode())
     write_file(place.with_suffix(".png"), png)

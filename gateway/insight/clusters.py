@@ -51,12 +51,15 @@ def clustered(history: Sequence[Served], *, seed: int = 0) -> Map:
     grouping, mapping = import_module("sklearn.cluster"), import_module("sklearn.manifold")
     chosen = sampled(history, seed=seed)
     points = np.array([features(each) for each in chosen])
-    spread = points.std(axis=0)
-    points = (points - points.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    # The deviation of equal numbers is a rounding error, which must not be blown up.
+    varied = np.ptp(points, axis=0) > 0
+    points = (points - points.mean(axis=0)) / np.where(varied, points.std(axis=0), 1.0)
     size = max(5, len(chosen) // 50)
     labels = grouping.HDBSCAN(min_cluster_size=size, copy=True).fit_predict(points)
     perplexity = min(30.0, (len(chosen) - 1) / 3)
-    mapper = mapping.TSNE(perplexity=perplexity, random_state=seed, init="pca")
+    # Requests that are all alike, a probe's for instance, have no principal components.
+    init = "pca" if varied.any() else "random"
+    mapper = mapping.TSNE(perplexity=perplexity, random_state=seed, init=init)
     places = mapper.fit_transform(points)
     return Map(np.asarray(places, np.float64), labels, _clusters(chosen, labels))
 

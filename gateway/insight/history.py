@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from audit.store import reading
 from gateway.insight.fleet import Arrival, percentile
 
 HOUR_MS = 3_600_000
@@ -46,10 +47,22 @@ class Hour:
 
 
 def read(engine: sa.Engine) -> list[Served]:
-    """Return every request that has an outcome, oldest first."""
-    query = sa.text("SELECT body FROM leaf WHERE phase = 'outcome' ORDER BY idx")
-    with engine.connect() as connection:
-        return [served(json.loads(body)) for (body,) in connection.execute(query)]
+    """Return every request that has an outcome, oldest first.
+
+    Raises:
+        LogUnavailable, LogTampered: The log cannot be read.
+    """
+    with reading(engine) as connection:
+        return list(between(connection, 0, None))
+
+
+def between(connection: sa.Connection, begin_ms: int, end_ms: int | None) -> Iterator[Served]:
+    """Yield the requests that ended at `begin_ms` or later, and before `end_ms`, in log order."""
+    query = "SELECT body FROM leaf WHERE phase = 'outcome' AND time_ms >= :begin"
+    query += " AND time_ms < :end ORDER BY idx" if end_ms is not None else " ORDER BY idx"
+    given = {"begin": begin_ms} | ({} if end_ms is None else {"end": end_ms})
+    for (body,) in connection.execute(sa.text(query), given):
+        yield served(json.loads(body))
 
 
 def served(event: Mapping[str, Any]) -> Served:
