@@ -4,9 +4,12 @@ The table holds numbers under a key and the request each belongs to; no word and
 answer. It is an aid to an officer's search and proves nothing: what proves is the log.
 """
 
+import asyncio
 import logging
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -21,6 +24,8 @@ from watermark.fingerprint import fingerprint, matches
 # Of a longer text only this much is held against the table.
 LIMIT_CHARACTERS = 200_000
 _AT_A_TIME = 500
+# Answers that wait for the next flush, at most.
+WAITING_LIMIT = 1024
 
 _log = logging.getLogger("sealgate")
 _metadata = sa.MetaData()
@@ -72,12 +77,17 @@ class Fingerprints:
     def __init__(self, engine: sa.Engine, keys: Keys) -> None:
         self._engine = engine
         self._keys = keys
+        self._waiting: deque[_Kept] = deque()
+        self._lock = Lock()
         _metadata.create_all(engine)
 
-    def remember_untraceable(
-        self, question: Question, choices: Sequence[Choice], *, epoch: int
+    async def keep_untraceable(
+        self, question: Question, choices: Sequence[Choice], *, key: bytes
     ) -> None:
-        """Keep what a complete answer's marks would not lead back to, as `remember` does."""
+        """Keep what a complete answer's marks would not lead back to, with the next `flush`.
+
+        key: the tenant's, of `context`. Waits only where too much waits already.
+        """
         if question.inputs:
             # Vectors are no text that anyone could be looking for.
             return
@@ -86,38 +96,50 @@ class Fingerprints:
             for index, choice in enumerate(choices)
             if (choice.evidence or {}).get("status") != TRACEABLE
         }
-        self.remember(question.principal.tenant, question.request_id, weak, epoch=epoch)
+        if any(weak.values()):
+            tenant = question.principal.tenant
+            self._waiting.append(_Kept(tenant, question.request_id, weak, key))
+        if len(self._waiting) > WAITING_LIMIT:
+            await asyncio.to_thread(self.flush)
 
     def remember(
         self, tenant: str, request_id: str, texts: Mapping[int, str], *, epoch: int
     ) -> None:
-        """Keep the fingerprints of an answer's choices. epoch: of the key for digests.
+        """Keep the fingerprints of an answer's choices. epoch: of the key for digests."""
+        self._waiting.append(_Kept(tenant, request_id, texts, self._key(tenant, epoch)))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write down what waits, in one transaction. Blocks; for a thread.
 
         A table that cannot be written costs a later search, not the answer: it is said and no more.
         """
-        key = self._key(tenant, epoch)
-        rows = [
-            {
-                "number": number,
-                "request_id": request_id,
-                "choice": choice,
-                "tenant": tenant,
-                "size": len(numbers),
-            }
-            for choice, text in texts.items()
-            for numbers in [fingerprint(text, key=key)]
-            for number in numbers
-        ]
-        if not rows:
-            return
+        with self._lock:
+            kept = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            try:
+                self._write(kept)
+            except sa.exc.IntegrityError:
+                # One that is there already must not take the others with it.
+                for each in kept:
+                    self._write_or_say([each])
+            except sa.exc.SQLAlchemyError as error:
+                _say(kept, error)
+
+    def _write_or_say(self, kept: "Sequence[_Kept]") -> None:
         try:
+            self._write(kept)
+        except sa.exc.SQLAlchemyError as error:
+            _say(kept, error)
+
+    def _write(self, kept: "Sequence[_Kept]") -> None:
+        rows = [row for each in kept for row in each.rows()]
+        if rows:
             with store.writing(self._engine).begin() as connection:
                 connection.execute(_table.insert(), rows)
-        except sa.exc.SQLAlchemyError as error:
-            _log.warning("%s has no fingerprint: %s", request_id, type(error).__name__)
 
     def search(self, text: str, *, tenants: Iterable[str]) -> list[Similar]:
         """Return the requests whose answers share enough with a text, the most first."""
+        self.flush()
         found: list[str] = []
         sizes: dict[str, int] = {}
         for tenant in tenants:
@@ -145,4 +167,38 @@ class Fingerprints:
         return rows
 
     def _key(self, tenant: str, epoch: int) -> bytes:
-        return self._keys.derive(AUDIT_PURPOSE, tenant.encode(), b"fingerprint", epoch=epoch)
+        return self._keys.derive(AUDIT_PURPOSE, *context(tenant), epoch=epoch)
+
+
+def _say(kept: "Sequence[_Kept]", error: Exception) -> None:
+    for each in kept:
+        _log.warning("%s has no fingerprint: %s", each.request_id, type(error).__name__)
+
+
+def context(tenant: str) -> tuple[bytes, bytes]:
+    """Name a tenant's key for fingerprints, within `AUDIT_PURPOSE`."""
+    return tenant.encode(), b"fingerprint"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An answer whose choices are to be found again by their wording."""
+
+    tenant: str
+    request_id: str
+    texts: Mapping[int, str] = field(repr=False)
+    key: bytes = field(repr=False)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "number": number,
+                "request_id": self.request_id,
+                "choice": choice,
+                "tenant": self.tenant,
+                "size": len(numbers),
+            }
+            for choice, text in self.texts.items()
+            for numbers in [fingerprint(text, key=self.key)]
+            for number in numbers
+        ]

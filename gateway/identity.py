@@ -205,7 +205,7 @@ class Credentials:
 
     @property
     def quick(self) -> bool:
-        """Whether who holds a key is found without waiting, so that an event loop may ask."""
+        """Whether a look-up is without waiting, so that an event loop may ask."""
         return (
             self._holders.quick and isinstance(self._peppers, Peppers) and self._peppers.at_hand()
         )
@@ -246,7 +246,8 @@ class Credentials:
 
 
 def _hmac(key: str, pepper: bytes) -> bytes:
-    return hmac.digest(pepper, key.encode(), hashlib.sha256)
+    # `hmac.digest` would let go of the interpreter's lock for a microsecond's work.
+    return hmac.new(pepper, key.encode(), hashlib.sha256).digest()
 
 
 def _require_names(tenant: str, name: str) -> None:

@@ -7,7 +7,7 @@ alike there, carries the same mark, and still reveals nothing to who lacks the k
 
 import hashlib
 import hmac
-import secrets
+import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gateway.question import Question
+from watermark.argument import Mark
 from watermark.bounds import ISSUED_REFERENCE, THRESHOLD, WEAK_THRESHOLD
 from watermark.detector import detect
 
@@ -23,6 +24,7 @@ SCHEME = "pcg-v1"
 PURPOSE = "watermark"
 # The sampler's word for an answer that a search of a million issued ids would find.
 TRACEABLE = "traceable"
+_ENDPOINT_LABEL = b"sealgate/mark-v1/endpoint\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,9 @@ class ChoiceMark:
     seed: bytes = field(repr=False)
 
 
-def fresh_marks(choices: int) -> list[ChoiceMark]:
-    """Draw a random mark for each choice."""
-    return [ChoiceMark(secrets.randbits(32), secrets.token_bytes(32)) for _ in range(choices)]
+def fresh_marks(choices: int, take: Callable[[int], bytes] = os.urandom) -> list[ChoiceMark]:
+    """Draw a random mark for each choice. take: returns so many random bytes."""
+    return [ChoiceMark(int.from_bytes(take(4), "big"), take(32)) for _ in range(choices)]
 
 
 def seeded_marks(
@@ -75,7 +77,7 @@ def sampling_numbers(question: Question) -> tuple[float, ...]:
 
 
 def measured(mark: ChoiceMark, *, key: bytes, tokens: Sequence[int]) -> Mapping[str, Any]:
-    """Measure a mark in an answer that was cut off before its sampler could tell.
+    """Measure a mark whose sampler did not tell: the answer was cut off, or drawn elsewhere.
 
     The status means what the sampler's does: `traceable` if a search of a million issued ids
     would find it. The log evidence itself is the sampler's to give, and stays None.
@@ -90,11 +92,24 @@ def measured(mark: ChoiceMark, *, key: bytes, tokens: Sequence[int]) -> Mapping[
     }
 
 
+def endpoint_key(mark_key: bytes, endpoint: str) -> bytes:
+    """Derive the mark key of a remote tier's endpoint: it can mark in no other name than its own.
+
+    mark_key: 32 bytes of the tenant and epoch, which do not follow from what is returned.
+    """
+    return hmac.digest(mark_key, _ENDPOINT_LABEL + endpoint.encode(), hashlib.sha256)
+
+
+def endpoint_mark(mark_key: bytes, endpoint: str, trace_id: int) -> Mark:
+    """Return what an endpoint marks one choice with."""
+    return Mark(endpoint_key(mark_key, endpoint), trace_id)
+
+
 def key_context(tenant: str, epoch: int) -> tuple[bytes, bytes]:
     """Name a tenant's mark key of one epoch, as docs/formats/mark-v1.md encodes it."""
     return tenant.encode(), epoch.to_bytes(4, "big")
 
 
-def seed_key(derive: Callable[..., bytes], tenant: str, epoch: int) -> bytes:
-    """Derive the key that turns seeds into marks; three parts, so it never equals a mark key."""
-    return derive(PURPOSE, b"seed", *key_context(tenant, epoch), epoch=epoch)
+def seed_context(tenant: str, epoch: int) -> tuple[bytes, bytes, bytes]:
+    """Name the key that turns seeds into marks; three parts, so it never equals a mark key."""
+    return (b"seed", *key_context(tenant, epoch))

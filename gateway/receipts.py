@@ -1,6 +1,6 @@
 """Receipts of answers: what the log holds of a request, signed for who was answered."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -37,11 +37,6 @@ class Keys(Protocol):
 def receipt_context(tenant: str, request_id: str) -> tuple[bytes, bytes, bytes]:
     """Name the key that a request's commitments are salted with, within `AUDIT_PURPOSE`."""
     return tenant.encode(), b"receipt", request_id.encode()
-
-
-def receipt_key(derive: Callable[..., bytes], tenant: str, request_id: str, *, epoch: int) -> bytes:
-    """Derive what a request's commitments are salted with."""
-    return derive(AUDIT_PURPOSE, *receipt_context(tenant, request_id), epoch=epoch)
 
 
 def issue(request_id: str, *, log: sa.Engine, keys: Keys, origin: str, now_s: int) -> str:
@@ -94,12 +89,8 @@ def _proved(document: str, *, origin: str, keys: Keys) -> Proved:
 
 def _outputs(event: Mapping[str, Any], keys: Keys) -> tuple[receipts.Output, ...]:
     own = event["sealgate"]
-    key = receipt_key(
-        keys.derive,
-        event["metadata"]["tenant_uid"],
-        event["api"]["request"]["uid"],
-        epoch=own["commitment_epoch"],
-    )
+    context = receipt_context(event["metadata"]["tenant_uid"], event["api"]["request"]["uid"])
+    key = keys.derive(AUDIT_PURPOSE, *context, epoch=own["commitment_epoch"])
     return tuple(
         receipts.Output(
             choice=index,

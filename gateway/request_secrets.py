@@ -1,19 +1,13 @@
 """What one request is marked, recorded and receipted with: its ids, its streams and its keys."""
 
+import hashlib
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.marking import (
-    PURPOSE,
-    ChoiceMark,
-    fresh_marks,
-    key_context,
-    sampling_numbers,
-    seed_key,
-    seeded_marks,
-)
+from gateway.marking import ChoiceMark, fresh_marks, sampling_numbers, seeded_marks
 from gateway.question import Question
-from gateway.receipts import AUDIT_PURPOSE, receipt_key
-from privacy.broker import BrokerClient
+from gateway.requestkeys import TenantKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,34 +19,34 @@ class Secrets:
     marks: list[ChoiceMark]
     mark_key: bytes = field(repr=False)
     audit_key: bytes = field(repr=False)
-    receipt_key: bytes = field(repr=False)
+    fingerprint_key: bytes = field(default=b"", repr=False)
 
 
-def derived(question: Question, keys: BrokerClient) -> Secrets:
-    """Derive a request's keys, and draw its ids at random or from its seed.
+def drawn(
+    question: Question, keys: TenantKeys, take: Callable[[int], bytes] = os.urandom
+) -> Secrets:
+    """Draw a request's ids, at random or from its seed, beside its tenant's keys.
 
-    Raises:
-        PrivacyError: The keys cannot be used.
+    take: returns so many random bytes.
     """
-    tenant = question.principal.tenant
-    epoch, audit_epoch = keys.active_epoch(PURPOSE), keys.active_epoch(AUDIT_PURPOSE)
     return Secrets(
-        epoch=epoch,
-        audit_epoch=audit_epoch,
-        marks=_marks(question, keys, epoch),
-        mark_key=keys.derive(PURPOSE, *key_context(tenant, epoch), epoch=epoch),
-        audit_key=keys.derive(AUDIT_PURPOSE, tenant.encode(), epoch=audit_epoch),
-        receipt_key=receipt_key(keys.derive, tenant, question.request_id, epoch=audit_epoch),
+        epoch=keys.epoch,
+        audit_epoch=keys.audit_epoch,
+        marks=_marks(question, keys, take),
+        mark_key=keys.mark_key,
+        audit_key=keys.audit_key,
+        fingerprint_key=keys.fingerprint_key,
     )
 
 
-def _marks(question: Question, keys: BrokerClient, epoch: int) -> list[ChoiceMark]:
+def _marks(question: Question, keys: TenantKeys, take: Callable[[int], bytes]) -> list[ChoiceMark]:
     if question.seed is None:
-        return fresh_marks(question.choices)
+        return fresh_marks(question.choices, take)
     return seeded_marks(
         question.choices,
-        key=seed_key(keys.derive, question.principal.tenant, epoch),
+        key=keys.seed_key,
         seed=question.seed,
-        prompt=question.prompt,
+        # A prompt that a remote tier encodes is known here by the request's bytes alone.
+        prompt=question.prompt or list(hashlib.sha256(question.body).digest()),
         sampling=sampling_numbers(question),
     )

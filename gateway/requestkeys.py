@@ -10,7 +10,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.marking import PURPOSE, key_context
+from gateway import fingerprints
+from gateway.marking import PURPOSE, key_context, seed_context
 from gateway.receipts import AUDIT_PURPOSE, receipt_context
 
 # Tenants whose keys are kept; who asked least recently goes first.
@@ -121,10 +122,10 @@ class RequestKeys:
     def _derived(self, tenant: str) -> TenantKeys:
         epoch, name = self._keys.active_epoch(PURPOSE), tenant.encode()
         audit_epoch = self._keys.active_epoch(AUDIT_PURPOSE)
-        context = key_context(tenant, epoch)
-        mark, seed = self._keys.derive_each(PURPOSE, [context, (b"seed", *context)], epoch)
+        contexts = [key_context(tenant, epoch), seed_context(tenant, epoch)]
+        mark, seed = self._keys.derive_each(PURPOSE, contexts, epoch)
         audit, fingerprint = self._keys.derive_each(
-            AUDIT_PURPOSE, [(name,), (name, b"fingerprint")], audit_epoch
+            AUDIT_PURPOSE, [(name,), fingerprints.context(tenant)], audit_epoch
         )
         return TenantKeys(epoch, audit_epoch, mark, seed, audit, fingerprint)
 

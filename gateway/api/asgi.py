@@ -1,11 +1,11 @@
 """Raw ASGI pieces of the hot path: bodies, replies, request ids, clients that leave."""
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 from gateway.api.errors import envelope, refusal_headers
+from gateway.chance import Chance
 from gateway.errors import RequestRefused
 
 Scope = MutableMapping[str, Any]
@@ -37,13 +37,14 @@ class RequestIds:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._chance = Chance()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event of the wrapped application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = f"req_{secrets.token_hex(12)}"
+        request_id = f"req_{self._chance.take(12).hex()}"
         scope[REQUEST_ID] = request_id
 
         async def send_with_id(message: Message) -> None:

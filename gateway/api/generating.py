@@ -7,7 +7,7 @@ may ask, what is recorded and what happens when a client leaves is the same for 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,7 +25,7 @@ from gateway.api.asgi import (
     read_body,
 )
 from gateway.api.errors import INTERNAL, SHUTTING_DOWN, refusal
-from gateway.api.presence import Left, while_present
+from gateway.api.presence import LEAVING, Left, while_present
 from gateway.api.sent import Sent
 from gateway.doorkeeper import Doorkeeper
 from gateway.identity import Principal, Role
@@ -37,6 +37,8 @@ from privacy.identifiers import find
 
 # Makes the outcome durable, and returns what the answer's last object holds beside it.
 Closing = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
+# A request of this size is read, and its prompt encoded, in less time than a thread takes to begin.
+AT_ONCE_BYTES = 1024
 _log = logging.getLogger("sealgate")
 
 
@@ -76,7 +78,7 @@ class Dialect(Protocol):
         """What entries call it."""
 
     def rendering(self, scope: Scope, principal: Principal, body: bytes) -> Rendering:
-        """Read a request; runs in a thread.
+        """Read a request; a long one's runs in a thread.
 
         Raises:
             RequestRefused: It cannot be served as it is.
@@ -113,7 +115,9 @@ class Generating:
                 body = await read_body(receive, limit_bytes=self.body_limit_bytes)
                 times.body(len(body))
                 await while_present(
-                    receive, lambda left: self._serve(scope, principal, body, sent, left, times)
+                    receive,
+                    lambda left: self._serve(scope, principal, body, sent, left, times),
+                    leaving=scope.get(LEAVING),
                 )
         except ClientGone:
             return
@@ -142,8 +146,11 @@ class Generating:
         left: Left,
         times: RequestTimes,
     ) -> None:
-        # A long prompt takes its time; the event loop serves others meanwhile.
-        rendering = await asyncio.to_thread(self._rendering, scope, principal, body)
+        if len(body) <= AT_ONCE_BYTES:
+            rendering = self._rendering(scope, principal, body)
+        else:
+            # A long prompt takes its time; the event loop serves others meanwhile.
+            rendering = await asyncio.to_thread(self._rendering, scope, principal, body)
         sent.headers += _labels(scope[RULING])
         question = rendering.question
         self.doorkeeper.require_model(principal, question.model.model_id)
@@ -215,18 +222,14 @@ async def _whole(answer: Answer, rendering: Rendering, sent: Sent, close: Closin
 
 
 async def _stream(answer: Answer, rendering: Rendering, sent: Sent, close: Closing) -> None:
-    async with aclosing(answer.pieces()) as pieces:
-        before = rendering.begin(answer)
-        async for events in _events(pieces, rendering):
-            await sent.body(before + events)
+    async with aclosing(answer.pieces()) as batches:
+        before: bytes | None = None
+        async for batch in batches:
+            if before is None:
+                before = rendering.begin(answer)
+            # What came together goes out together: one event a piece, one write for all.
+            if events := b"".join([before, *map(rendering.piece, batch)]):
+                await sent.body(events)
             before = b""
     extra = await close()
     await sent.body(rendering.end(answer, extra), last=True)
-
-
-async def _events(
-    pieces: AsyncIterator[Piece | Ended], rendering: Rendering
-) -> AsyncIterator[bytes]:
-    async for item in pieces:
-        if events := rendering.piece(item):
-            yield events

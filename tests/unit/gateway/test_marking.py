@@ -3,14 +3,17 @@ import pytest
 
 from gateway.marking import (
     ChoiceMark,
+    endpoint_key,
+    endpoint_mark,
     fresh_marks,
     key_context,
     measured,
     sampling_numbers,
-    seed_key,
+    seed_context,
     seeded_marks,
 )
 from sandbox.wire import Shaping
+from watermark.argument import Mark
 from watermark.sampler import Sampler
 
 KEY = b"k" * 32
@@ -71,15 +74,16 @@ def test_every_number_that_shapes_the_answer_enters_its_seed():
 
 
 def test_seed_key_is_never_a_mark_key():
-    asked = []
+    assert seed_context("seed", 1) == (b"seed", *key_context("seed", 1))
+    assert len(seed_context("seed", 1)) != len(key_context("seed", 1))
 
-    def derive(purpose, *context, epoch):
-        asked.append((purpose, context, epoch))
-        return KEY
 
-    seed_key(derive, "seed", 1)
-    assert asked == [("watermark", (b"seed", *key_context("seed", 1)), 1)]
-    assert len(asked[0][1]) != len(key_context("seed", 1))
+def test_endpoints_have_keys_of_their_own_that_tell_nothing_of_the_tenants():
+    keys = {KEY, *(endpoint_key(KEY, name) for name in ("edge-1", "edge-2", ""))}
+    keys |= {endpoint_key(b"o" * 32, "edge-1")}
+    assert len(keys) == 5
+    assert {len(key) for key in keys} == {32}
+    assert endpoint_mark(KEY, "edge-1", 7) == Mark(endpoint_key(KEY, "edge-1"), 7)
 
 
 def test_answer_that_was_cut_off_is_measured_as_its_sampler_would():

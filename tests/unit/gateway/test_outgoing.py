@@ -23,7 +23,7 @@ from gateway.api.asgi import ADMISSION, RequestIds
 from gateway.api.asking import Asking
 from gateway.api.chat import ChatDialect
 from gateway.api.generating import Generating
-from gateway.backends.base import Capabilities
+from gateway.backends.base import FEATURES, Capabilities
 from gateway.backends.profiles import VLLM
 from gateway.backends.remote import Patience, Remote, RemoteBackend
 from gateway.backends.transport import Transport
@@ -36,6 +36,7 @@ from gateway.limits import RequestLimits
 from gateway.metrics import Metrics
 from gateway.policy import Policy
 from gateway.recorder import Recorder
+from gateway.requestkeys import RequestKeys
 from gateway.router import Candidate
 from gateway.routes import Routes, remote_endpoint
 from gateway.settings import Settings
@@ -104,8 +105,8 @@ class Keys:
     def active_epoch(self, _):
         return 1
 
-    def derive(self, *_, **__):
-        return bytes(32)
+    def derive_each(self, _, contexts, __):
+        return [bytes(32) for _ in contexts]
 
 
 class Door(Doorkeeper):
@@ -135,7 +136,15 @@ def entries(log):
 
 
 @asynccontextmanager
-async def edge(log, *, redaction="pseudonyms", agreement="", size=3):
+async def edge(
+    log,
+    *,
+    redaction="pseudonyms",
+    agreement="",
+    size=3,
+    dialect=ChatDialect,
+    features=frozenset(FEATURES),
+):
     """A route whose only endpoint is a real server. Yields that server and what asks the route."""
     async with upstreams.serving() as upstream:
         upstream.script = Echo(upstream, size)
@@ -146,17 +155,20 @@ async def edge(log, *, redaction="pseudonyms", agreement="", size=3):
             remote, Transport(upstream.url, paths=VLLM.paths), salt=lambda _: "00"
         )
         model = RemoteModel("far", "upstream:edge-1/m", 4096, backend)
-        place = Candidate("edge-1", "edge", "far", "site", frozenset(CLASSES), None, 4096, 512, 2)
+        place = Candidate(
+            "edge-1", "edge", "far", "site", frozenset(CLASSES), None, 4096, 512, 2,
+            features=features,
+        )  # fmt: skip
         balancer = Balancer([remote_endpoint(model, place, waiting_limit=8)], draw=lambda _: 0)
         routes = Routes(balancer, {"edge-1": model}, Tiers(), {})
         policy = Policy(POLICY.format(redaction=redaction, agreement=agreement).encode())
         try:
-            yield upstream, asker(log, routes, policy)
+            yield upstream, asker(log, routes, policy, dialect=dialect)
         finally:
             await backend.close()
 
 
-def asker(log, routes, policy):
+def asker(log, routes, policy, *, dialect=ChatDialect):
     metrics = Metrics()
     recorder = Recorder(log.sequencer, acknowledgement_s=10)
     limits = RequestLimits(
@@ -165,9 +177,9 @@ def asker(log, routes, policy):
         clock=time.monotonic,
     )
     route = Generating(
-        dialect=ChatDialect(Asking(Settings(), Catalogue({}), routes)),
+        dialect=dialect(Asking(Settings(), Catalogue({}), routes)),
         doorkeeper=Door(None, recorder, None),
-        answers=Answers(recorder, Keys()),
+        answers=Answers(recorder, RequestKeys(Keys(), stamp=lambda: 0)),
         limits=limits,
         policy=SimpleNamespace(current=policy),
         metrics=metrics,
@@ -175,8 +187,9 @@ def asker(log, routes, policy):
         body_limit_bytes=1 << 20,
     )
 
-    async def ask(turns, *, data_class="public", **options):
-        body = json.dumps({"model": "far", "messages": turns, "max_tokens": 256} | options)
+    async def ask(turns=None, *, data_class="public", **options):
+        given = {} if turns is None else {"messages": turns, "max_tokens": 256}
+        body = json.dumps({"model": "far"} | given | options)
         messages = iter([{"type": "http.request", "body": body.encode()}])
         sent = []
 
