@@ -22,7 +22,7 @@ from privacy.keystore import Keystore
 from privacy.memory import LockedBytes
 from privacy.records import Content, WrappedDataKey
 from privacy.references import Reference
-from privacy.snapshot import Snapshot, wrapping_key
+from privacy.snapshot import SealKeys, Snapshot, wrapping_key
 
 
 class Custodian(Protocol):
@@ -220,22 +220,26 @@ class Keyring:
         key = snapshot.signing_key(name, signatures.P256)
         return signatures.sign_p256(message, seed=snapshot.open(key))
 
+    def seal_keys(self) -> list[SealKeys]:
+        """Return the public keys of each epoch whose seals hold, the newest first.
+
+        Whoever has them and a sealed file checks its signature, docs/formats/sealed-v1.md.
+        """
+        return self.snapshot().trusted_seals()
+
     def sign_seal(self, message: bytes) -> bytes:
         """Sign a seal with Ed25519 and ML-DSA-65, 3373 bytes."""
         snapshot = self.snapshot()
         ed25519 = snapshot.signing_key("seal", signatures.ED25519)
         mldsa65 = snapshot.signing_key("seal", signatures.MLDSA65)
-        return signatures.sign_hybrid(
-            message,
-            ed25519_seed=snapshot.open(ed25519),
-            mldsa65_seed=snapshot.open(mldsa65),
-        )
+        seeds = (snapshot.open(ed25519), snapshot.open(mldsa65))
+        return signatures.sign_hybrid(message, ed25519_seed=seeds[0], mldsa65_seed=seeds[1])
 
     def verify_seal(self, message: bytes, signature: bytes) -> None:
         """Raise SignatureInvalid unless both seal keys of one trusted epoch signed the message."""
-        for ed25519, mldsa65 in self.snapshot().trusted_seals():
+        for keys in self.seal_keys():
             try:
-                signatures.verify_hybrid(message, signature, ed25519=ed25519, mldsa65=mldsa65)
+                keys.verify(message, signature)
             except SignatureInvalid:
                 continue
             return

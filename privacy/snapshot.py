@@ -18,6 +18,19 @@ _Key = TypeVar("_Key", Master, SigningKey, WrappedDataKey)
 
 
 @dataclass(frozen=True, slots=True)
+class SealKeys:
+    """The public keys of one epoch of `seal`. ed25519: 32 bytes. mldsa65: 1952 bytes."""
+
+    epoch: int
+    ed25519: bytes
+    mldsa65: bytes
+
+    def verify(self, message: bytes, signature: bytes) -> None:
+        """Raise SignatureInvalid unless both keys signed the message."""
+        signatures.verify_hybrid(message, signature, ed25519=self.ed25519, mldsa65=self.mldsa65)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The content and the key-encryption key that it was written under."""
 
@@ -122,11 +135,11 @@ class Snapshot:
         ]
         return [active.public, *earlier]
 
-    def trusted_seals(self) -> list[tuple[bytes, bytes]]:
-        """Return the public keys, Ed25519 and ML-DSA-65, of each epoch whose seals still hold."""
+    def trusted_seals(self) -> list[SealKeys]:
+        """Return the public keys of each epoch whose seals still hold, the newest first."""
         second = {key.epoch: key.public for key in self.signing_keys("seal", signatures.MLDSA65)}
         return [
-            (key.public, second[key.epoch])
+            SealKeys(key.epoch, key.public, second[key.epoch])
             for key in self.signing_keys("seal", signatures.ED25519)
             if _trusted(key) and key.epoch in second
         ]

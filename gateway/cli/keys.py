@@ -28,6 +28,7 @@ from privacy.destruction import WINDOW_S
 from privacy.genesis import PURPOSES
 from privacy.references import KEK, SIGNERS, Reference
 from privacy.sealed import SealedModel
+from privacy.signatures import ED25519, MLDSA65
 from privacy.snapshot import Snapshot, number, reference
 from privacy.states import Act
 
@@ -193,6 +194,10 @@ def _shown(session: Session) -> dict[str, Any]:
         "keys": _rows(keyring.snapshot()),
         "derived": [{"purpose": p, "epoch": keyring.active_epoch(p)} for p in PURPOSES],
         "signing": [{"name": n, "public": keyring.public_key(n).hex()} for n in SIGNERS],
+        "seal_keys": [
+            {"epoch": k.epoch, ED25519: k.ed25519.hex(), MLDSA65: k.mldsa65.hex()}
+            for k in keyring.seal_keys()
+        ],
         "vkey": verifier_key(session).encode(),
         "earlier_vkeys": [key.encode() for key in earlier_keys(session)],
     }

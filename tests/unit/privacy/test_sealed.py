@@ -6,12 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
 
-from privacy import sealed
+from privacy import sealed, states
 from privacy.container import MESSAGE_LIMIT_BYTES, message_context
 from privacy.custodians.keyfile import KeyFile
 from privacy.errors import AssetUnknown, ModelUnsealable, SealBroken, SealMissing, SealUnwritable
 from privacy.keyring import Keyring
+from privacy.references import Reference
+
+ACT = states.Act("operator:ada", "a test", 1)
 
 
 @pytest.fixture
@@ -209,3 +214,22 @@ def test_message_contexts_differ_in_every_part():
     others = [(b"\1" * 16, 1, 0, "graph"), (bytes(16), 2, 0, "graph"), (bytes(16), 1, 1, "graph")]
     contexts = {message_context(*parts) for parts in (base, *others, (bytes(16), 1, 0, "other"))}
     assert len(contexts) == 5
+
+
+def test_a_stranger_checks_a_seal_with_the_public_keys_alone(keyring, seal):
+    """By the text of sealed-v1.md, with nothing of this project's but the two keys."""
+    content = seal().path.read_bytes()
+    [keys] = keyring.seal_keys()
+    position, size = (int.from_bytes(content[at : at + 8], "big") for at in (56, 64))
+    parts = (b"sealgate/sealed-v1/signature", content[:72], content[position : position + size])
+    message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    signature = content[position + size :]
+    assert len(signature) == 3373
+    Ed25519PublicKey.from_public_bytes(keys.ed25519).verify(signature[:64], message)
+    second = MLDSA65PublicKey.from_public_bytes(keys.mldsa65)
+    second.verify(signature[64:], message, b"sealgate/sealed-v1")
+    keyring.rotate("seal")
+    assert [each.epoch for each in keyring.seal_keys()] == [2, 1]
+    assert keyring.seal_keys()[1] == keys
+    keyring.change(lambda s: states.compromised(s, Reference("seal", 1), act=ACT))
+    assert [each.epoch for each in keyring.seal_keys()] == [2]
