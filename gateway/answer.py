@@ -23,7 +23,8 @@ from gateway.marking import measured
 from gateway.question import Ended, Labelling, Piece, Question, TokenLikelihood
 from gateway.recorder import Recorder
 from gateway.request_secrets import Secrets, derived
-from gateway.speaking import Begun, Said, Whole, spoken
+from gateway.remote_reading import Said
+from gateway.speaking import Begun, Whole, spoken
 from gateway.stopping import StopWatcher
 from privacy.broker import BrokerClient
 from sandbox.errors import GrammarRefused, SandboxError
@@ -114,6 +115,14 @@ class Answer:
     def texts(self) -> list[tuple[str, str]]:
         """Return each choice's text and finish reason."""
         return [("".join(c.text) + c.trailer, c.finish_reason or "length") for c in self._choices]
+
+    def pieces_of(self, choice: int) -> list[Piece]:
+        """Return a choice's text in its pieces, for who must know where calls begin in it."""
+        given = self._choices[choice]
+        return [
+            Piece(choice, text, call=at in given.calls)
+            for at, text in enumerate([*given.text, given.trailer])
+        ]
 
     def likelihoods(self, choice: int) -> list[TokenLikelihood]:
         """Return how likely the model held each token of a choice's text, if it was asked."""
@@ -249,11 +258,13 @@ class Answer:
         stops = StopWatcher(self.question.stops)
         untold: list[TokenLikelihood] = []
 
-        async def send(text: str) -> None:
+        async def send(text: str, *, call: bool = False) -> None:
             if text:
+                if call:
+                    choice.calls.add(len(choice.text))
                 choice.text.append(text)
                 choice.likelihoods += untold
-                piece = Piece(index, text, tuple(untold))
+                piece = Piece(index, text, tuple(untold), call)
                 untold.clear()
                 await put(piece)
 
@@ -265,11 +276,15 @@ class Answer:
                 match item:
                     case Begun(attestation):
                         self._served, choice.attestation = item, attestation or choice.attestation
-                    case Said(text, tokens, likely):
+                    case Said(text, tokens, likely, call):
                         choice.tokens.extend(tokens)
                         choice.pieces += not tokens
                         untold += likely
-                        await send(stops.feed(text))
+                        if call:
+                            await send(stops.finish())
+                        # A stop string ends words, and never a call in its middle.
+                        called = bool(choice.calls) or call
+                        await send(text if called else stops.feed(text), call=call)
                     case Whole():
                         choice.evidence, reason = item.evidence, item.reason
                         choice.attestation, choice.counted = item.attestation, item.tokens

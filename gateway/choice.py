@@ -25,6 +25,7 @@ class Choice:
 
     mark: ChoiceMark
     text: list[str] = field(default_factory=list)
+    calls: set[int] = field(default_factory=set)
     trailer: str = ""
     tokens: list[int] = field(default_factory=list)
     pieces: int = 0

@@ -91,11 +91,15 @@ class TokenLikelihood:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text of one choice that may be sent, and the likelihoods of tokens that came with it."""
+    """Text of one choice that may be sent, and the likelihoods of tokens that came with it.
+
+    call: whether a tool's call begins here, in the form that `api.toolcalls` reads.
+    """
 
     choice: int
     text: str = field(repr=False)
     likelihoods: tuple[TokenLikelihood, ...] = field(default=(), repr=False)
+    call: bool = False
 
 
 @dataclass(frozen=True, slots=True)

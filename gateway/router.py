@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gateway.backends.base import Load
+from gateway import unroutable
+from gateway.backends.base import FEATURES, Feature, Load
 from gateway.errors import RequestRefused
 
 # The quality of a tier, worst first; also what a request may name instead of a model.
@@ -34,6 +35,7 @@ class Wanted:
 
     tiers: where the policy lets it go, None for anywhere; `local` is this machine's sandboxes.
     marked: whether it is to carry our mark. agreed: remotes with an agreement, None to need none.
+    features: what it asks for beyond text.
     """
 
     tenant: str
@@ -45,6 +47,7 @@ class Wanted:
     tiers: frozenset[str] | None = None
     marked: bool = False
     agreed: frozenset[str] | None = None
+    features: frozenset[Feature] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ class Candidate:
     """An endpoint as it stands at this moment.
 
     classes: data classes it may receive; none is allowed that is not listed. tenants: None for
-    all. boundary: the trust boundary it lies in. open: its breaker lets nothing through.
+    all. features: what it can do beyond text. boundary: the trust boundary it lies in. open: its
+    breaker lets nothing through.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Candidate:
     load: Load = field(default_factory=Load)
     open: bool = False
     draining: bool = False
+    features: frozenset[Feature] = frozenset(FEATURES)
 
     @property
     def here(self) -> bool:
@@ -149,7 +154,7 @@ def choose(
     words = {c.name: barred(wanted, c) for c in candidates}
     allowed = [c for c in candidates if not words[c.name]]
     if not allowed:
-        raise _refusal(wanted, words)
+        raise unroutable.refusal(wanted.pin, wanted.features, frozenset(words.values()))
     # 2. The floor, held against what is allowed, whether or not it is free now.
     asked = floor(wanted, thresholds)
     reach = max(c.quality for c in allowed)
@@ -189,6 +194,7 @@ def barred(wanted: Wanted, candidate: Candidate) -> str:
         ("agreement", not agreed),
         ("tenant", candidate.tenants is not None and wanted.tenant not in candidate.tenants),
         ("policy", not _permitted(wanted, candidate)),
+        ("capability", not wanted.features <= candidate.features),
         ("context", wanted.prompt_tokens + wanted.max_tokens > candidate.context_length),
         ("output", wanted.max_tokens > candidate.output_limit),
     )
@@ -262,38 +268,3 @@ def _verdict(candidate: Candidate, word: str, chosen: str, estimates: dict[str, 
         word = "chosen" if candidate.name == chosen else "spare"
     milliseconds = None if estimate is None else round(estimate * 1000)
     return Verdict(candidate.name, candidate.tier, word, milliseconds)
-
-
-def _refusal(wanted: Wanted, words: dict[str, str]) -> RequestRefused:
-    """Say which wall stopped the request at the endpoint where it got furthest."""
-    reasons = set(words.values())
-    if reasons & {"context", "output"}:
-        return RequestRefused(
-            "No tier that may answer this has room for so long a request. Shorten the messages or "
-            "max_tokens.",
-            param="messages",
-            code="context_length_exceeded",
-        )
-    if "policy" in reasons:
-        return RequestRefused(
-            "The policy keeps this request from every tier that might answer it. Ask your "
-            "administrator which may.",
-            status=403,
-            kind="permission_error",
-            code="policy_denied",
-        )
-    if reasons == {"pin"}:
-        return RequestRefused(
-            f"The model {wanted.pin[:64]!r} does not exist here. GET /v1/models lists those that "
-            "do.",
-            status=404,
-            param="model",
-            code="model_not_found",
-        )
-    return RequestRefused(
-        "No tier may receive data of this class from this tenant. Ask your administrator which "
-        "may.",
-        status=403,
-        kind="permission_error",
-        code="no_tier_for_class",
-    )

@@ -1,7 +1,7 @@
 """Routing at the gateway: from a chat request to the endpoint that a decision chose for it."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from gateway.backends.base import Load
 from gateway.balancer import Balancer, Endpoint, Routed
 from gateway.breakers import Breaker
 from gateway.catalogue import RemoteModel, ServedModel
+from gateway.conversation import Conversation
 from gateway.grading import CHARACTERS_A_TOKEN, Grade, grade
 from gateway.outgoing import Outgoing, outgoing
 from gateway.router import AUTO, TIERS, Candidate, Decision, Wanted, barred
@@ -23,7 +24,7 @@ TURN_TOKENS = 8
 class Routing:
     """One request's way: what it wants, what was decided, and who carries it out.
 
-    turns: for this machine alone. outgoing: what a remote tier gets; None sends nothing to any.
+    conversation: for this machine alone. outgoing: what a remote tier gets; None sends nothing.
     """
 
     wanted: Wanted
@@ -31,7 +32,7 @@ class Routing:
     balancer: Balancer
     models: Mapping[str, ServedModel | RemoteModel]
     grade: Grade
-    turns: Sequence[Mapping[str, str]] = field(repr=False)
+    conversation: Conversation = field(repr=False)
     outgoing: Outgoing | None = None
 
     def disguised(self, *, redaction: str) -> "Routing":
@@ -46,7 +47,7 @@ class Routing:
         out = (place for place in ways if isinstance(self.models[place.name], RemoteModel))
         if all(barred(self.wanted, place) for place in out):
             return self
-        return replace(self, outgoing=outgoing(self.turns, redaction=redaction))
+        return replace(self, outgoing=outgoing(self.conversation, redaction=redaction))
 
     @property
     def model(self) -> ServedModel | RemoteModel:
@@ -85,7 +86,7 @@ class Routes:
         tenant: str,
         data_class: str,
         name: str,
-        turns: Sequence[Mapping[str, str]],
+        conversation: Conversation,
         max_tokens: int,
         tiers: frozenset[str] | None = None,
         marked: bool = False,
@@ -102,6 +103,7 @@ class Routes:
             place = self.balancer.endpoints[f"local/{name}"].place
             if data_class in place.classes:
                 return None
+        turns = conversation.turns
         graded = grade(turns, max_tokens=max_tokens, weights=self.tiers.weights)
         characters = sum(len(turn["content"]) for turn in turns)
         prompt_tokens = characters // CHARACTERS_A_TOKEN + TURN_TOKENS * len(turns)
@@ -115,9 +117,10 @@ class Routes:
             tiers,
             marked,
             agreed,
+            conversation.features,
         )
         decision = self.balancer.decide(wanted)
-        return Routing(wanted, decision, self.balancer, self.models, graded, turns)
+        return Routing(wanted, decision, self.balancer, self.models, graded, conversation)
 
     @property
     def names(self) -> list[str]:

@@ -7,15 +7,16 @@ and only its answer carries our mark.
 import base64
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from gateway.backends.base import Ask, Complete, Text
+from gateway.backends.base import Ask, Call, Complete, Text
 from gateway.balancer import Endpoint, Routed
 from gateway.catalogue import EmbeddingModel, RemoteModel, ServedModel
 from gateway.likelihoods import likelihoods
 from gateway.outgoing import Outgoing
-from gateway.question import Question, TokenLikelihood
+from gateway.question import Question
+from gateway.remote_reading import RemoteReading, Said
 from gateway.routes import Routing
 from sandbox.pool import Finished
 from sandbox.readings import TokenBatch, Vector
@@ -33,15 +34,6 @@ class Begun:
     model: AnyModel
     tier: str
     route: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """Some of the answer. tokens: their ids, where they are known."""
-
-    text: str = field(repr=False)
-    tokens: tuple[int, ...] = field(default=(), repr=False)
-    likelihoods: tuple[TokenLikelihood, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +98,7 @@ async def _routed(question: Question, routing: Routing, job: Job) -> AsyncGenera
             return _there(there, question, routing, job)
         if there is question.model:
             return _here(there, question, job)
-        prompt = there.template.encode_chat(list(routing.turns))
+        prompt = routing.conversation.encoded(there)
         return _here(there, question, replace(job, prompt=prompt, eos=there.eos))
 
     run = routing.balancer.run(
@@ -153,17 +145,19 @@ async def _there(
     """Have a remote endpoint generate from what may leave, and put back what was hidden."""
     if routing.outgoing is None:
         raise TypeError("Nothing of this request may leave this machine.")
-    restorer = routing.outgoing.restorer()
+    reading = RemoteReading(routing.outgoing)
     ask = _ask(question, routing.outgoing, job)
     async with aclosing(model.backend.generate(ask)) as run:
         async for item in run:
             match item:
-                case Text(text):
-                    # Told even when all of it is held back: it counts as one of the answer's.
-                    yield Said(text if restorer is None else restorer.feed(text))
+                case Text():
+                    yield reading.text(item)
+                case Call():
+                    for said in reading.call(item):
+                        yield said
                 case Complete(reason, usage, attestation):
-                    if restorer is not None and (rest := restorer.finish()):
-                        yield Said(rest)
+                    for said in reading.finish(complete=reason == "stop"):
+                        yield said
                     yield Whole(reason, UNMARKED, attestation, usage.completion_tokens)
 
 
@@ -172,10 +166,12 @@ def _ask(question: Question, outgoing: Outgoing, job: Job) -> Ask:
         request_id=question.request_id,
         tenant=question.principal.tenant,
         turns=outgoing.turns,
+        prompt=outgoing.text,
         max_tokens=job.max_tokens,
         temperature=job.temperature,
         top_p=job.top_p,
         top_k=job.top_k,
         stops=outgoing.stops(question.stops),
         seed=question.seed,
+        options=outgoing.options,
     )

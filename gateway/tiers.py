@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from gateway.backends.base import Capabilities
+from gateway.backends.base import Capabilities, Feature
 from gateway.backends.profiles import PROFILES
 from gateway.backends.remote import Patience, Remote
 from gateway.backends.transport import Certificates, checked_origin
@@ -59,7 +59,8 @@ class RemoteTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One `[[remote]]`: an endpoint of an OpenAI-compatible server.
 
     model: its own name for what it serves. serves: what clients call it here. boundary: the trust
-    boundary it lies in; hedges never cross one.
+    boundary it lies in; hedges never cross one. features: what it can do beyond text, where that is
+    not what its profile can.
     """
 
     name: Name
@@ -81,6 +82,7 @@ class RemoteTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_token_s: Seconds = 30.0
     stall_s: Seconds = 15.0
     deadline_s: Seconds = 120.0
+    features: tuple[Feature, ...] | None = None
 
     @property
     def certificates(self) -> Certificates | None:
@@ -96,7 +98,9 @@ class RemoteTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         patience = Patience(
             first_token_s=self.first_token_s, stall_s=self.stall_s, deadline_s=self.deadline_s
         )
-        capabilities = Capabilities(self.context_length, self.output_limit)
+        capabilities = Capabilities(
+            self.context_length, self.output_limit, features=self.place().features
+        )
         profile = PROFILES[self.profile]
         return Remote(self.name, self.tier, self.model, profile, capabilities, patience)
 
@@ -112,7 +116,14 @@ class RemoteTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             context_length=self.context_length,
             output_limit=self.output_limit,
             slots=self.slots,
+            features=self._features(),
         )
+
+    def _features(self) -> frozenset[Feature]:
+        """Return what the file says that it can do, or what its kind does as it comes."""
+        told = PROFILES[self.profile].features if self.features is None else self.features
+        # Ids of tokens belong to one model, and its tokeniser is not known here.
+        return frozenset(told) - {"token_ids"}
 
 
 class Tiers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

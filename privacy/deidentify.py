@@ -103,6 +103,10 @@ class Pseudonyms:
         """Return what restores one answer as it streams."""
         return Restorer(self.restore)
 
+    def json_restorer(self) -> "Restorer":
+        """Return what restores JSON text as it streams."""
+        return Restorer(self.restore_json_text)
+
     def _hidden(self, text: str) -> str:
         pieces, at = [], 0
         for finding in self._recognise(text):

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from gateway.api.asgi import REQUEST_ID, RULING, Scope, header, source_ip
 from gateway.api.sampling import Sampling
 from gateway.catalogue import Catalogue, EmbeddingModel, RemoteModel, ServedModel
+from gateway.conversation import Conversation
 from gateway.errors import RequestRefused
 from gateway.identity import Principal
+from gateway.models.errors import ChatTemplateRefused
 from gateway.policy import Ruling
 from gateway.question import Labelling, Question
 from gateway.routes import Routes, Routing
@@ -37,54 +39,28 @@ class Asking:
     catalogue: Catalogue
     routes: Routes | None = None
 
-    def routing(
-        self,
-        scope: Scope,
-        principal: Principal,
-        name: str,
-        turns: list[dict[str, str]],
-        token_limit: int | None,
-    ) -> Routing | None:
-        """Decide where a conversation goes; None where it goes to a model of the home by name.
-
-        Raises:
-            RequestRefused: No tier may have it, none is free, or it cannot be put under
-                the pseudonyms that the policy wants.
-        """
-        if self.routes is None:
-            return None
-        ruling = _ruling(scope)
-        routing = self.routes.route(
-            tenant=principal.tenant,
-            data_class=ruling.data_class,
-            tiers=frozenset(ruling.rule.tiers),
-            marked=ruling.rule.marking == "required",
-            agreed=ruling.agreed(today=datetime.now(UTC).date()),
-            name=name,
-            turns=turns,
-            max_tokens=token_limit or self.settings.default_max_tokens,
-        )
-        return None if routing is None else routing.disguised(redaction=ruling.rule.redaction)
-
     def question(
         self,
         asked: Asked,
         request: Sampling,
+        conversation: Conversation,
         *,
-        model: ServedModel | RemoteModel,
-        prompt: list[int],
         token_limit: int | None,
-        routing: Routing | None = None,
         grammar: str = "",
         likely: int | None = None,
+        param: str = "messages",
     ) -> Question:
-        """Return the question.
+        """Return the question. param: the field that the conversation came in.
 
         Raises:
-            RequestRefused: Prompt and answer do not fit the model, or this gateway's limits.
+            RequestRefused: No model or tier may have it, none is free, it does not fit the model or
+                this gateway's limits, or cannot be put under the pseudonyms that the policy wants.
         """
         ruling = _ruling(asked.scope)
+        routing = self._routing(asked, request.model, conversation, token_limit)
+        model = self.catalogue.model(request.model) if routing is None else routing.model
         _require_tier(ruling, routing)
+        prompt = [] if isinstance(model, RemoteModel) else _encoded(conversation, model, param)
         return Question(
             request_id=asked.scope[REQUEST_ID],
             principal=asked.principal,
@@ -93,7 +69,7 @@ class Asking:
             prompt=prompt,
             body=asked.body,
             choices=request.n or 1,
-            max_tokens=self._token_limit(token_limit, model, len(prompt)),
+            max_tokens=self._token_limit(token_limit, model, len(prompt), param),
             temperature=1.0 if request.temperature is None else request.temperature,
             top_p=1.0 if request.top_p is None else request.top_p,
             top_k=request.top_k or self.settings.top_k,
@@ -111,6 +87,29 @@ class Asking:
             purpose=ruling.purpose,
             policy=ruling.entry(),
         )
+
+    def _routing(
+        self,
+        asked: Asked,
+        name: str,
+        conversation: Conversation,
+        token_limit: int | None,
+    ) -> Routing | None:
+        """Decide where a conversation goes; None where it goes to a model of the home by name."""
+        if self.routes is None or name in self.catalogue.embedding:
+            return None
+        ruling = _ruling(asked.scope)
+        routing = self.routes.route(
+            tenant=asked.principal.tenant,
+            data_class=ruling.data_class,
+            tiers=frozenset(ruling.rule.tiers),
+            marked=ruling.rule.marking == "required",
+            agreed=ruling.agreed(today=datetime.now(UTC).date()),
+            name=name,
+            conversation=conversation,
+            max_tokens=token_limit or self.settings.default_max_tokens,
+        )
+        return None if routing is None else routing.disguised(redaction=ruling.rule.redaction)
 
     def embedding(
         self, asked: Asked, *, model: EmbeddingModel, inputs: Sequence[list[int]]
@@ -145,7 +144,7 @@ class Asking:
         )
 
     def _token_limit(
-        self, asked: int | None, model: ServedModel | RemoteModel, prompt_tokens: int
+        self, asked: int | None, model: ServedModel | RemoteModel, prompt_tokens: int, param: str
     ) -> int:
         """Return how many tokens a choice may have, or refuse a prompt that leaves no room."""
         room = model.context_length - prompt_tokens
@@ -153,8 +152,8 @@ class Asking:
             wanted = prompt_tokens + (asked or 1)
             raise RequestRefused(
                 f"This model's context is {model.context_length} tokens, and the request needs "
-                f"{wanted} ({prompt_tokens} in the messages). Shorten the messages or max_tokens.",
-                param="messages",
+                f"{wanted} ({prompt_tokens} in the {param}). Shorten the {param} or max_tokens.",
+                param=param,
                 code="context_length_exceeded",
             )
         if asked is not None and asked > self.settings.output_limit_tokens:
@@ -165,6 +164,13 @@ class Asking:
             )
         limit = self.settings.default_max_tokens if asked is None else asked
         return min(limit, room)
+
+
+def _encoded(conversation: Conversation, model: ServedModel, param: str) -> list[int]:
+    try:
+        return conversation.encoded(model)
+    except ChatTemplateRefused as error:
+        raise RequestRefused(str(error), param=param) from None
 
 
 def _pseudonym(scope: Scope) -> str | None:

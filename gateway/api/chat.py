@@ -7,17 +7,12 @@ from typing import Any
 import msgspec
 
 from gateway.answer import Answer
-from gateway.api import sse
+from gateway.api import answered, sse
 from gateway.api.asgi import Scope
 from gateway.api.asking import Asked, Asking
-from gateway.api.formats import format_grammar, tool_grammar, with_introduction
-from gateway.api.sampling import Sampling
 from gateway.api.schema import ChatRequest, decode
 from gateway.api.toolcalls import CallReader, Told
-from gateway.catalogue import RemoteModel, ServedModel
-from gateway.errors import RequestRefused
 from gateway.identity import Principal
-from gateway.models.errors import ChatTemplateRefused
 from gateway.question import Ended, Piece, Question, TokenLikelihood
 
 _encode = msgspec.json.encode
@@ -37,25 +32,17 @@ class ChatDialect:
             RequestRefused: It cannot be served as it is.
         """
         request = decode(body)
-        tools = request.tools or []
-        grammar = tool_grammar(tools, request.tool_choice)
-        turns = request.turns()
-        if grammar:
-            turns = with_introduction(turns, tools)
-        routing = self.asking.routing(scope, principal, request.model, turns, request.token_limit)
-        model = self.asking.catalogue.model(request.model) if routing is None else routing.model
+        put = request.put()
+        grammar = put.grammar()
         question = self.asking.question(
             Asked(scope, principal, self.operation, body),
             request,
-            model=model,
-            prompt=_prompt(model, turns, request),
+            put.conversation(request),
             token_limit=request.token_limit,
-            routing=routing,
-            # A tool's call has its own form; the answer's form holds where no tool can be called.
-            grammar=grammar or format_grammar(request.response_format),
-            likely=request.likely,
+            grammar=grammar,
+            likely=put.likely,
         )
-        return ChatRendering(question, request, calls=bool(grammar))
+        return ChatRendering(question, request, calls=put.calls)
 
 
 @dataclass(slots=True)
@@ -81,8 +68,8 @@ class ChatRendering:
     def whole(self, answer: Answer, extra: Mapping[str, Any]) -> bytes:
         """Return a complete answer's body."""
         choices = []
-        for index, (text, finish_reason) in enumerate(answer.texts()):
-            message, reason = self._message(index, text, finish_reason)
+        for index, (_, finish_reason) in enumerate(answer.texts()):
+            message, reason = self._message(answer.pieces_of(index), index, finish_reason)
             logprobs = _logprobs(answer.likelihoods(index)) if self.request.logprobs else None
             choices.append(
                 {
@@ -92,12 +79,12 @@ class ChatRendering:
                     "finish_reason": reason,
                 }
             )
-        head = _head(answer, "chat.completion")
-        return _encode(head | {"choices": choices, "usage": usage(answer)} | dict(extra))
+        head = answered.head(answer, "chat.completion", prefix="chatcmpl")
+        return _encode(head | {"choices": choices, "usage": answered.usage(answer)} | dict(extra))
 
     def begin(self, answer: Answer) -> bytes:
         """Return the events before the first piece: none, each choice has its own."""
-        self._head = _head(answer, "chat.completion.chunk")
+        self._head = answered.head(answer, "chat.completion.chunk", prefix="chatcmpl")
         if self.request.with_usage:
             self._head["usage"] = None
         return b""
@@ -110,8 +97,9 @@ class ChatRendering:
             events = self._chunk(item.choice, {"role": "assistant", "content": ""})
         reader = self._begun[item.choice]
         if isinstance(item, Piece):
-            told = reader.feed(item.text) if self.calls else Told(text=item.text)
-            return events + self._told(item, told)
+            if not self.calls:
+                return events + self._told(item, Told(text=item.text))
+            return events + self._told(item, reader.feed(item.text, begins=item.call))
         if self.calls:
             told = reader.finish(complete=item.finish_reason == "stop")
             events += self._told(Piece(item.choice, ""), told)
@@ -120,16 +108,16 @@ class ChatRendering:
 
     def end(self, answer: Answer, extra: Mapping[str, Any]) -> bytes:
         """Return the events after the last piece."""
-        return ending(self._head, answer, self.request, extra)
+        return answered.ending(self._head, answer, self.request, extra)
 
     def _told(self, piece: Piece, told: Told) -> bytes:
         if told.call is not None:
-            identity = {"id": self._call_id(piece.choice), "type": "function"}
+            identity = {"id": self._call_id(piece.choice, told.index), "type": "function"}
             function = {"name": told.call, "arguments": told.arguments}
-            calls = [{"index": 0, **identity, "function": function}]
+            calls = [{"index": told.index, **identity, "function": function}]
             return self._chunk(piece.choice, {"tool_calls": calls}, likely=piece.likelihoods)
         if told.arguments:
-            calls = [{"index": 0, "function": {"arguments": told.arguments}}]
+            calls = [{"index": told.index, "function": {"arguments": told.arguments}}]
             return self._chunk(piece.choice, {"tool_calls": calls}, likely=piece.likelihoods)
         if told.text or piece.likelihoods:
             return self._chunk(piece.choice, {"content": told.text}, likely=piece.likelihoods)
@@ -151,85 +139,34 @@ class ChatRendering:
         }
         return sse.event(_encode(self._head | {"choices": [choice]}))
 
-    def _message(self, index: int, text: str, finish_reason: str) -> tuple[dict[str, Any], str]:
-        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
-        reader = CallReader()
-        if self.calls:
-            first = reader.feed(text)
-            rest = reader.finish(complete=finish_reason == "stop")
-            if reader.called:
-                function = {"name": first.call, "arguments": first.arguments + rest.arguments}
-                identity = {"id": self._call_id(index), "type": "function"}
-                calls = [{**identity, "function": function}]
-                message |= {"content": None, "tool_calls": calls}
+    def _message(
+        self, pieces: Sequence[Piece], index: int, finish_reason: str
+    ) -> tuple[dict[str, Any], str]:
+        message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+        if not self.calls:
+            return message | {"content": "".join(p.text for p in pieces)}, finish_reason
+        reader, texts = CallReader(), list[str]()
+        calls: list[dict[str, Any]] = []
+        parts = [reader.feed(piece.text, begins=piece.call) for piece in pieces]
+        for told in (*parts, reader.finish(complete=finish_reason == "stop")):
+            texts.append(told.text)
+            if told.call is not None:
+                identity = {"id": self._call_id(index, told.index), "type": "function"}
+                function = {"name": told.call, "arguments": ""}
+                calls.append({**identity, "function": function})
+            if told.arguments:
+                calls[told.index]["function"]["arguments"] += told.arguments
+        text = "".join(texts)
+        message["content"] = text if text or not calls else None
+        if calls:
+            message["tool_calls"] = calls
         return message, _reason(finish_reason, called=reader.called)
 
-    def _call_id(self, index: int) -> str:
-        return f"call_{self.question.request_id.removeprefix('req_')}{index}"
-
-
-def _prompt(
-    model: ServedModel | RemoteModel, turns: list[dict[str, str]], request: ChatRequest
-) -> list[int]:
-    """Encode a conversation; a remote tier takes it as text, and only what it can honour."""
-    if isinstance(model, RemoteModel):
-        asked = {
-            "tools": bool(request.tools),
-            "response_format": bool(format_grammar(request.response_format)),
-            "logprobs": bool(request.logprobs),
-            "logit_bias": bool(request.logit_bias),
-        }
-        for name in (name for name, wanted in asked.items() if wanted):
-            raise RequestRefused(
-                f"{name!r} is not supported by the tier that may answer. Name a model of this "
-                "gateway's own.",
-                param=name,
-                code="unsupported_parameter",
-            )
-        return []
-    try:
-        return model.template.encode_chat(turns)
-    except ChatTemplateRefused as error:
-        raise RequestRefused(str(error), param="messages") from None
-
-
-def ending(
-    head: Mapping[str, Any], answer: Answer, request: Sampling, extra: Mapping[str, Any]
-) -> bytes:
-    """Return a stream's last events: usage where asked for, what else comes with it, the end."""
-    tail = b""
-    if request.with_usage:
-        tail = sse.event(_encode({**head, "choices": [], "usage": usage(answer)}))
-    if extra:
-        tail += sse.event(_encode({**head, "choices": [], **extra}))
-    return tail + sse.DONE
-
-
-def usage(answer: Answer) -> dict[str, int]:
-    """Return what an answer used, in tokens, as chats and completions tell it."""
-    prompt, completion = answer.question.prompt_tokens, answer.completion_tokens
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-    }
-
-
-def fingerprint(answer: Answer) -> str:
-    """Name the model's very parameters, by the beginning of their digest."""
-    return f"fp_{answer.question.model.digest.removeprefix('sha256:')[:12]}"
-
-
-def _head(answer: Answer, kind: str) -> dict[str, Any]:
-    question = answer.question
-    model = question.model if answer.served is None else answer.served.model
-    return {
-        "id": f"chatcmpl-{question.request_id.removeprefix('req_')}",
-        "object": kind,
-        "created": answer.created_s,
-        "model": model.model_id,
-        "system_fingerprint": fingerprint(answer),
-    }
+    def _call_id(self, choice: int, index: int) -> str:
+        # The first keeps the shape that it had while an answer had one call at most.
+        return f"call_{self.question.request_id.removeprefix('req_')}{choice}" + (
+            f"_{index}" if index else ""
+        )
 
 
 def _reason(finish_reason: str, *, called: bool) -> str:

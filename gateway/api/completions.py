@@ -7,22 +7,20 @@ from typing import Annotated, Any
 import msgspec
 
 from gateway.answer import Answer
-from gateway.api import sse
+from gateway.api import answered, sse
 from gateway.api.asgi import Scope
 from gateway.api.asking import Asked, Asking
-from gateway.api.chat import ending, fingerprint, usage
+from gateway.api.conversations import sampled
 from gateway.api.decoding import decode
 from gateway.api.sampling import Count, Sampling, Token, unserved
-from gateway.catalogue import ServedModel
+from gateway.catalogue import Catalogue, ServedModel
+from gateway.conversation import Conversation
 from gateway.errors import RequestRefused
 from gateway.identity import Principal
 from gateway.question import Ended, Piece, Question, TokenLikelihood
 
 _encode = msgspec.json.encode
 MOST_LIKELY = 5
-
-Texts = Annotated[list[str], msgspec.Meta(min_length=1)]
-Tokens = Annotated[list[Token], msgspec.Meta(min_length=1)]
 
 
 class CompletionRequest(Sampling, frozen=True, kw_only=True):
@@ -59,17 +57,17 @@ class CompletionDialect:
             raise unserved("best_of", "above 'n' is not served here")
         if request.echo and request.logprobs is not None:
             raise unserved("echo", "with 'logprobs' is not served here")
-        model = self.asking.catalogue.model(request.model)
-        text, prompt = _prompt(request.prompt, model)
+        conversation = _conversation(request, self.asking.catalogue)
         question = self.asking.question(
             Asked(scope, principal, self.operation, body),
             request,
-            model=model,
-            prompt=prompt,
+            conversation,
             token_limit=request.max_tokens,
             likely=request.logprobs,
+            param="prompt",
         )
-        return CompletionRendering(question, request, echo=text if request.echo else "")
+        echo = conversation.text if request.echo else None
+        return CompletionRendering(question, request, echo=echo or "")
 
 
 @dataclass(slots=True)
@@ -98,7 +96,8 @@ class CompletionRendering:
             self._choice(index, self.echo + text, finish_reason, answer.likelihoods(index), 0)
             for index, (text, finish_reason) in enumerate(answer.texts())
         ]
-        return _encode(_head(answer) | {"choices": choices, "usage": usage(answer)} | dict(extra))
+        body = {"choices": choices, "usage": answered.usage(answer)} | dict(extra)
+        return _encode(_head(answer) | body)
 
     def begin(self, answer: Answer) -> bytes:
         """Return the events before the first piece: the prompt, where it is to be repeated."""
@@ -119,7 +118,7 @@ class CompletionRendering:
 
     def end(self, answer: Answer, extra: Mapping[str, Any]) -> bytes:
         """Return the events after the last piece."""
-        return ending(self._head, answer, self.request, extra)
+        return answered.ending(self._head, answer, self.request, extra)
 
     def _chunk(
         self, index: int, text: str, reason: str | None, likely: Sequence[TokenLikelihood]
@@ -146,44 +145,56 @@ class CompletionRendering:
         }
 
 
-def _prompt(
-    given: str | Sequence[str | int | list[int]], model: ServedModel
-) -> tuple[str, list[int]]:
-    """Return a prompt's text and tokens. What looks like a control token in it is plain text.
+def _conversation(request: CompletionRequest, catalogue: Catalogue) -> Conversation:
+    """Return the text to continue.
 
     Raises:
-        RequestRefused: There are several prompts or none, or a token that the model does not have.
+        RequestRefused: There are several prompts or none, or tokens that stand for no text.
     """
-    tokenizer = model.tokenizer
-    one = given
-    if isinstance(given, list) and not (given and all(isinstance(t, int) for t in given)):
-        if len(given) != 1:
-            raise RequestRefused(
-                "Give one prompt a request: several would share one log entry.", param="prompt"
-            )
-        (one,) = given
-    if isinstance(one, str):
-        ids = tokenizer.encode(one)
-        text = one
-    else:
-        ids = [int(token) for token in one] if isinstance(one, list) else []
-        if any(not tokenizer.token_bytes(token) for token in ids):
-            raise RequestRefused("A token of the prompt stands for no text.", param="prompt")
-        text = b"".join(map(tokenizer.token_bytes, ids)).decode(errors="replace")
-    if not ids:
+    options, features = sampled(request)
+    if request.logprobs is not None:
+        options |= {"logprobs": request.logprobs}
+        features |= {"logprobs"}
+    one, tokens = _one(request.prompt), None
+    if not one:
         raise RequestRefused("The prompt is empty.", param="prompt")
-    return text, ids
+    if not isinstance(one, str):
+        # They are one model's own, so that model it must be.
+        tokens, features = one, features | {"token_ids"}
+        one = _decoded(tokens, catalogue.model(request.model))
+    return Conversation(
+        turns=[{"role": "user", "content": one}],
+        text=one,
+        tokens=tokens,
+        options=options,
+        features=features | {"completions"},
+    )
+
+
+def _one(given: str | Sequence[str | int | list[int]]) -> str | list[int]:
+    """Return a request's only prompt: a list of bare numbers is one."""
+    if isinstance(given, str):
+        return given
+    numbers = [each for each in given if isinstance(each, int)]
+    if given and len(numbers) == len(given):
+        return numbers
+    if len(given) != 1 or numbers:
+        raise RequestRefused(
+            "Give one prompt a request: several would share one log entry.", param="prompt"
+        )
+    return next(each for each in given if not isinstance(each, int))
+
+
+def _decoded(tokens: Sequence[int], model: ServedModel) -> str:
+    """Return the text that tokens stand for. What looks like a control token in it is plain."""
+    pieces = [model.tokenizer.token_bytes(token) for token in tokens]
+    if not all(pieces):
+        raise RequestRefused("A token of the prompt stands for no text.", param="prompt")
+    return b"".join(pieces).decode(errors="replace")
 
 
 def _head(answer: Answer) -> dict[str, Any]:
-    question = answer.question
-    return {
-        "id": f"cmpl-{question.request_id.removeprefix('req_')}",
-        "object": "text_completion",
-        "created": answer.created_s,
-        "model": question.model.model_id,
-        "system_fingerprint": fingerprint(answer),
-    }
+    return answered.head(answer, "text_completion", prefix="cmpl")
 
 
 def _logprobs(likelihoods: Sequence[TokenLikelihood], offset: int) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """The objects of the Responses API: a response, and the items of its output. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.answer import Answer
+from gateway.api import answered
 
 
 def response_object(answer: Answer, echoed: Mapping[str, Any]) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def response_object(answer: Answer, echoed: Mapping[str, Any]) -> dict[str, Any]
         "background": False,
         "error": None,
         "incomplete_details": None,
-        "model": question.model.model_id,
+        "model": answered.model(answer).model_id,
         "output": [],
         "parallel_tool_calls": False,
         "previous_response_id": None,
@@ -30,15 +31,20 @@ def response_object(answer: Answer, echoed: Mapping[str, Any]) -> dict[str, Any]
 
 
 def finished(
-    response: Mapping[str, Any], answer: Answer, item: Mapping[str, Any], *, complete: bool
+    response: Mapping[str, Any],
+    answer: Answer,
+    items: Sequence[Mapping[str, Any]],
+    *,
+    complete: bool,
 ) -> dict[str, Any]:
     """Return the response at its end. complete: the model ended it, not a limit."""
-    prompt, completion = len(answer.question.prompt), answer.completion_tokens
+    prompt, completion = answer.question.prompt_tokens, answer.completion_tokens
     return {
         **response,
+        "model": answered.model(answer).model_id,
         "status": "completed" if complete else "incomplete",
         "incomplete_details": None if complete else {"reason": "max_output_tokens"},
-        "output": [item],
+        "output": list(items),
         "usage": {
             "input_tokens": prompt,
             "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},

@@ -13,6 +13,7 @@ import msgspec
 from gateway.answer import Answer
 from gateway.api.asgi import Scope
 from gateway.api.asking import Asked, Asking
+from gateway.api.conversations import Put, text
 from gateway.api.decoding import decode
 from gateway.api.formats import (
     Called,
@@ -25,16 +26,12 @@ from gateway.api.formats import (
     Tool,
     ToolCall,
     ToolChoice,
-    format_grammar,
-    tool_grammar,
-    with_introduction,
 )
 from gateway.api.response_events import ResponseEvents
 from gateway.api.response_objects import response_object
 from gateway.api.sampling import Count, Sampling, unserved
 from gateway.errors import RequestRefused
 from gateway.identity import Principal
-from gateway.models.errors import ChatTemplateRefused
 from gateway.question import Ended, Piece, Question
 
 _TEXTS = frozenset({"input_text", "output_text", "text"})
@@ -55,6 +52,7 @@ class Item(msgspec.Struct, frozen=True):
     content: str | list[Part] = ""
     name: str = ""
     arguments: str = "{}"
+    call_id: str = ""
     output: str | list[Part] = ""
 
 
@@ -102,6 +100,7 @@ class ResponseRequest(Sampling, frozen=True, kw_only=True):
     text: TextOptions | None = None
     tools: Annotated[list[FunctionTool], msgspec.Meta(max_length=128)] | None = None
     tool_choice: FunctionChoice | None = None
+    parallel_tool_calls: bool | None = None
     metadata: dict[str, str] | None = None
     previous_response_id: str | None = None
     conversation: Any = None
@@ -127,25 +126,17 @@ class ResponseDialect:
         """
         request = decode(_decoder, body)
         _refuse_unserved(request)
-        model = self.asking.catalogue.model(request.model)
-        tools = [_tool(tool) for tool in request.tools or ()]
-        grammar = tool_grammar(tools, _choice(request.tool_choice))
-        turns = _turns(request)
-        if grammar:
-            turns = with_introduction(turns, tools)
-        try:
-            prompt = model.template.encode_chat(turns)
-        except ChatTemplateRefused as error:
-            raise RequestRefused(str(error), param="input") from None
+        put = _put(request)
+        grammar = put.grammar()
         question = self.asking.question(
             Asked(scope, principal, self.operation, body),
             request,
-            model=model,
-            prompt=prompt,
+            put.conversation(request),
             token_limit=request.max_output_tokens,
-            grammar=grammar or format_grammar(_format(request.text)),
+            grammar=grammar,
+            param="input",
         )
-        return ResponseRendering(question, request, calls=bool(grammar))
+        return ResponseRendering(question, request, calls=put.calls)
 
 
 @dataclass(slots=True)
@@ -170,8 +161,9 @@ class ResponseRendering:
     def whole(self, answer: Answer, extra: Mapping[str, Any]) -> bytes:
         """Return a complete answer's body."""
         events = self._begun(answer)
-        ((text, finish_reason),) = answer.texts()
-        events.piece(Piece(0, text))
+        ((_, finish_reason),) = answer.texts()
+        for piece in answer.pieces_of(0):
+            events.piece(piece)
         events.piece(Ended(0, finish_reason))
         return msgspec.json.encode(events.complete(answer) | dict(extra))
 
@@ -210,25 +202,46 @@ def _refuse_unserved(request: ResponseRequest) -> None:
         raise unserved("n")
 
 
-def _turns(request: ResponseRequest) -> list[dict[str, str]]:
-    """Return the conversation as role and plain text, oldest first."""
-    turns = []
+def _put(request: ResponseRequest) -> Put:
+    """Return what the request puts to a model.
+
+    Raises:
+        RequestRefused: An item of its input is not served here.
+    """
+    given = request.input
+    items = [Item(content=given)] if isinstance(given, str) else given
+    turns, messages = [], []
     if request.instructions:
-        turns.append({"role": "system", "content": request.instructions})
-    if isinstance(request.input, str):
-        return [*turns, {"role": "user", "content": request.input}]
-    return turns + [_turn(item, index) for index, item in enumerate(request.input)]
+        turns = [{"role": "system", "content": request.instructions}]
+        messages = [dict(turns[0])]
+    for index, item in enumerate(items):
+        turn, message = _told(item, index)
+        turns.append(turn)
+        messages.append(message)
+    return Put(
+        turns=turns,
+        messages=messages,
+        tools=[_tool(tool) for tool in request.tools or ()],
+        choice=_choice(request.tool_choice),
+        form=_format(request.text),
+        parallel=request.parallel_tool_calls,
+    )
 
 
-def _turn(item: Item, index: int) -> dict[str, str]:
+def _told(item: Item, index: int) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return an item as role and text, and in the fields of a chat's message."""
     if item.type == "message":
         role = "system" if item.role == "developer" else item.role
-        return {"role": role, "content": _text(item.content, index)}
+        turn = {"role": role, "content": _text(item.content, index)}
+        return turn, dict(turn)
     if item.type == "function_call":
-        call = ToolCall(Called(item.name, item.arguments))
-        return {"role": "assistant", "content": call.written()}
+        call = ToolCall(Called(item.name, item.arguments), id=item.call_id)
+        message = {"role": "assistant", "content": "", "tool_calls": [msgspec.to_builtins(call)]}
+        return {"role": "assistant", "content": call.written()}, message
     if item.type == "function_call_output":
-        return {"role": "user", "content": _text(item.output, index)}
+        said = _text(item.output, index)
+        message = {"role": "tool", "content": said, "tool_call_id": item.call_id}
+        return {"role": "user", "content": said}, message
     raise RequestRefused(
         f"Input item {index} is of type {item.type[:64]!r}, which is not served here.",
         param="input",
@@ -237,17 +250,7 @@ def _turn(item: Item, index: int) -> dict[str, str]:
 
 
 def _text(content: str | list[Part], index: int) -> str:
-    if isinstance(content, str):
-        return content
-    for part in content:
-        if part.type not in _TEXTS or part.text is None:
-            raise RequestRefused(
-                f"Input item {index} has a part of type {part.type[:64]!r}; this model reads text "
-                "alone.",
-                param="input",
-                code="unsupported_content",
-            )
-    return "".join(part.text or "" for part in content)
+    return text(content, f"Input item {index}", kinds=_TEXTS, param="input")
 
 
 def _tool(tool: FunctionTool) -> Tool:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from gateway.api import decoding
+from gateway.api.conversations import Put, text
 from gateway.api.formats import ResponseFormat, Tool, ToolCall, ToolChoice
 from gateway.api.sampling import Count, Sampling, unserved
 from gateway.errors import RequestRefused
@@ -48,17 +49,23 @@ class ChatRequest(Sampling, frozen=True, kw_only=True):
         """The limit the client named, by its newer name first."""
         return self.max_completion_tokens or self.max_tokens
 
-    @property
-    def likely(self) -> int | None:
-        """How many of the most likely tokens are told with each token; None for none at all."""
-        return (self.top_logprobs or 0) if self.logprobs else None
+    def put(self) -> Put:
+        """Return what the request puts to a model.
 
-    def turns(self) -> list[dict[str, str]]:
-        """Return the messages as role and plain text, in order."""
-        return [
-            {"role": _role(message.role), "content": _content(message, index)}
-            for index, message in enumerate(self.messages)
-        ]
+        Raises:
+            RequestRefused: A message holds what is no text.
+        """
+        texts = [_text(message, index) for index, message in enumerate(self.messages)]
+        told = list(zip(self.messages, texts, strict=True))
+        return Put(
+            turns=[_turn(message, text) for message, text in told],
+            messages=[_sent(message, text) for message, text in told],
+            tools=self.tools or (),
+            choice=self.tool_choice,
+            form=self.response_format,
+            likely=(self.top_logprobs or 0) if self.logprobs else None,
+            parallel=self.parallel_tool_calls,
+        )
 
 
 _decoder = msgspec.json.Decoder(ChatRequest)
@@ -78,27 +85,26 @@ def decode(body: bytes) -> ChatRequest:
     return request
 
 
-def _role(role: str) -> str:
-    """Return the role a template knows: what a tool said reaches the model as the user's turn."""
-    return {"developer": "system", "tool": "user"}.get(role, role)
+def _turn(message: Message, text: str) -> dict[str, str]:
+    """Return a message as role and text.
 
-
-def _content(message: Message, index: int) -> str:
-    """Return a message's text; earlier calls stand as the model was told to write them."""
+    Earlier calls stand as the model was told to write them, and what a tool said as the user's.
+    """
+    role = {"developer": "system", "tool": "user"}.get(message.role, message.role)
     calls = "".join(call.written() for call in message.tool_calls or ())
-    return _text(message, index) + calls
+    return {"role": role, "content": text + calls}
+
+
+def _sent(message: Message, text: str) -> dict[str, Any]:
+    """Return a message in OpenAI's own fields, for a tier that can take its calls as such."""
+    role = "system" if message.role == "developer" else message.role
+    sent: dict[str, Any] = {"role": role, "content": text}
+    if message.tool_calls:
+        sent["tool_calls"] = [msgspec.to_builtins(call) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        sent["tool_call_id"] = message.tool_call_id
+    return sent
 
 
 def _text(message: Message, index: int) -> str:
-    if message.content is None:
-        return ""
-    if isinstance(message.content, str):
-        return message.content
-    for part in message.content:
-        if part.type != "text" or part.text is None:
-            raise RequestRefused(
-                f"Message {index} has a part of type {part.type!r}; this model reads text alone.",
-                param="messages",
-                code="unsupported_content",
-            )
-    return "".join(part.text or "" for part in message.content)
+    return text(message.content, f"Message {index}", kinds=frozenset({"text"}), param="messages")

@@ -5,25 +5,62 @@ Plain values and one Protocol; nothing here talks to anyone.
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+# What a request may ask beyond text, and the fields of a request for it that are ever sent.
+Feature = Literal[
+    "tools", "json_object", "json_schema", "logprobs", "penalties", "min_p", "repetition_penalty",
+    "token_ids", "completions",
+]  # fmt: skip
+FEATURES: Mapping[Feature, tuple[str, ...]] = {
+    "tools": ("tools", "tool_choice", "parallel_tool_calls"),
+    "json_object": ("response_format",),
+    "json_schema": ("response_format",),
+    "logprobs": ("logprobs", "top_logprobs"),
+    "penalties": ("presence_penalty", "frequency_penalty"),
+    "min_p": ("min_p",),
+    "repetition_penalty": ("repetition_penalty",),
+    # They belong to one model, whose tokeniser must be known here: no remote gets any.
+    "token_ids": (),
+    "completions": (),
+}
+OPTIONS = frozenset(name for names in FEATURES.values() for name in names)
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One choice to generate, as text: what a server with a tokeniser of its own needs.
 
-    turns: role and content. seed: for the server's own draws, None for any.
+    turns: role and content, and the calls in them. prompt: a bare text to continue in place of
+    turns. seed: for the server's own draws, None for any. options: what else shapes the answer, by
+    the names of `OPTIONS`.
     """
 
     request_id: str
     tenant: str
-    turns: Sequence[Mapping[str, str]] = field(repr=False)
+    turns: Sequence[Mapping[str, Any]] = field(repr=False)
     max_tokens: int
     temperature: float
     top_p: float
     top_k: int
     stops: tuple[str, ...] = field(repr=False)
     seed: int | None = field(repr=False)
+    prompt: str | None = field(default=None, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def callable(self) -> frozenset[str]:
+        """The names of functions that the answer may call."""
+        return frozenset(each["function"]["name"] for each in self.options.get("tools", ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Likely:
+    """How likely a server held a token. token: its bytes. top: the likeliest with theirs."""
+
+    token: bytes = field(repr=False)
+    logprob: float = field(repr=False)
+    top: tuple[tuple[bytes, float], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +68,15 @@ class Text:
     """Some of an answer, in order."""
 
     text: str = field(repr=False)
+    likely: tuple[Likely, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a function. name: where one begins, None where it goes on. arguments: JSON text."""
+
+    name: str | None
+    arguments: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +117,15 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an endpoint can do. marks: whether its answers carry our mark."""
+    """What an endpoint can do. marks: whether its answers carry our mark.
+
+    features: of `FEATURES`.
+    """
 
     context_length: int
     output_limit: int
     marks: bool = False
+    features: frozenset[Feature] = frozenset()
 
 
 class Backend(Protocol):
@@ -89,7 +139,7 @@ class Backend(Protocol):
     def load(self) -> Load:
         """How busy it is."""
 
-    def generate(self, ask: Ask) -> AsyncGenerator[Text | Complete, None]:
+    def generate(self, ask: Ask) -> AsyncGenerator[Text | Call | Complete, None]:
         """Yield the answer's text, then its end. Closing the iterator calls the work off.
 
         Raises:

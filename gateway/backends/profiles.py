@@ -8,8 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.backends.base import Feature
+
 CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
 MODELS = "/v1/models"
+
+_TEXT: frozenset[Feature] = frozenset({"json_object", "json_schema", "penalties", "completions"})
+# Tools need a parser that is started with the model, so nobody has them unless the file says so.
+_SAMPLING: frozenset[Feature] = _TEXT | {"logprobs", "min_p", "repetition_penalty"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,8 @@ class Profile:
     salted: whether it keeps cached prefixes apart by `cache_salt`. unshared: fields that keep one
     tenant's prefixes from another's timing where there is no salt.
     top_k: whether it takes `top_k`. isolates_itself: whether it shares no prefix to begin with.
-    paths: all that is ever requested.
+    features: what it does as it comes, where the tiers' file does not say. paths: all that is ever
+    requested.
     """
 
     name: str
@@ -40,6 +48,7 @@ class Profile:
     unshared: Mapping[str, Any] = field(default_factory=dict)
     top_k: bool = True
     isolates_itself: bool = False
+    features: frozenset[Feature] = _TEXT
 
     @property
     def isolates(self) -> bool:
@@ -49,7 +58,9 @@ class Profile:
     @property
     def paths(self) -> frozenset[str]:
         """The paths that may be requested of such a server; nothing else is, ever."""
-        return frozenset({CHAT, self.health, *([self.metrics] if self.metrics else [])})
+        return frozenset(
+            {CHAT, COMPLETIONS, self.health, *([self.metrics] if self.metrics else [])}
+        )
 
 
 VLLM = Profile(
@@ -59,6 +70,7 @@ VLLM = Profile(
     gauges=Gauges("vllm:num_requests_running", "vllm:num_requests_waiting",
                   "vllm:kv_cache_usage_perc"),
     salted=True,
+    features=_SAMPLING,
 )  # fmt: skip
 SGLANG = Profile(
     "sglang",
@@ -66,6 +78,7 @@ SGLANG = Profile(
     metrics="/metrics",
     gauges=Gauges("sglang:num_running_reqs", "sglang:num_queue_reqs", "sglang:token_usage"),
     salted=True,
+    features=_SAMPLING,
 )
 # Its cache of prompts has no salt, so no prompt is left in it.
 LLAMA_CPP = Profile(
@@ -74,11 +87,14 @@ LLAMA_CPP = Profile(
     metrics="/metrics",
     gauges=Gauges("llamacpp:requests_processing", "llamacpp:requests_deferred", None),
     unshared={"cache_prompt": False},
+    features=_TEXT | {"tools", "logprobs", "min_p"},
 )
 # It takes neither a salt nor a way to do without its cache: one tenant per endpoint.
-OLLAMA = Profile("ollama", health="/api/version", top_k=False)
+OLLAMA = Profile("ollama", health="/api/version", top_k=False, features=_TEXT | {"tools"})
 # Each of its answers has a process and a cache of its own.
-SEALGATE = Profile("sealgate", health="/readyz", isolates_itself=True)
+SEALGATE = Profile(
+    "sealgate", health="/readyz", isolates_itself=True, features=_SAMPLING | {"tools"}
+)
 
 PROFILES: Mapping[str, Profile] = {
     profile.name: profile for profile in (VLLM, SGLANG, LLAMA_CPP, OLLAMA, SEALGATE)

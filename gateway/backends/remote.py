@@ -14,10 +14,10 @@ from typing import Any
 
 import aiohttp
 
-from gateway.backends.base import Ask, Capabilities, Complete, Load, Text, Usage
-from gateway.backends.events import Delta, EventReader
+from gateway.backends.base import OPTIONS, Ask, Call, Capabilities, Complete, Load, Text, Usage
+from gateway.backends.events import Delta, EventReader, Expected
 from gateway.backends.observed import Observed
-from gateway.backends.profiles import CHAT, Profile
+from gateway.backends.profiles import CHAT, COMPLETIONS, Profile
 from gateway.backends.scrape import read
 from gateway.backends.transport import Transport
 from gateway.errors import UpstreamFailed
@@ -85,22 +85,28 @@ class RemoteBackend:
         """End its connections."""
         await self._transport.close()
 
-    async def generate(self, ask: Ask) -> AsyncGenerator[Text | Complete, None]:
+    async def generate(self, ask: Ask) -> AsyncGenerator[Text | Call | Complete, None]:
         """Yield the answer's text, then its end. Closing the iterator closes the connection.
 
         Raises:
             UpstreamFailed: No whole answer came.
         """
-        reader = EventReader(model=self.remote.model, max_tokens=ask.max_tokens)
+        expected = Expected(
+            self.remote.model, ask.max_tokens, ask.callable, bool(ask.options.get("logprobs"))
+        )
+        reader = EventReader(expected, bare=ask.prompt is not None)
         tally = _Tally()
         with self._observed.answering(ask.max_tokens) as watch:
             async with self._stream(ask) as chunks:
                 async for data in chunks:
                     for delta in reader.feed(data):
                         tally.add(delta)
-                        if delta.text:
+                        if delta.text or delta.likely:
                             watch.token()
-                            yield Text(delta.text)
+                            yield Text(delta.text, delta.likely)
+                        for call in delta.calls:
+                            watch.token()
+                            yield call
             if tally.reason is None:
                 raise UpstreamFailed("cut", "it ended its stream before its answer")
             yield Complete(tally.reason, tally.usage(), self._attestation())
@@ -128,7 +134,8 @@ class RemoteBackend:
     async def _stream(self, ask: Ask) -> AsyncGenerator[AsyncGenerator[bytes, None], None]:
         """Send the question, and check that what comes back is a stream at all."""
         patience = self.remote.patience
-        async with self._transport.post(CHAT, self.body(ask)) as sent:
+        path = CHAT if ask.prompt is None else COMPLETIONS
+        async with self._transport.post(path, self.body(ask)) as sent:
             try:
                 async with asyncio.timeout(min(patience.first_token_s, patience.deadline_s)):
                     response = await sent
@@ -164,7 +171,7 @@ class RemoteBackend:
         profile = self.remote.profile
         body: dict[str, Any] = {
             "model": self.remote.model,
-            "messages": [{"role": t["role"], "content": t["content"]} for t in ask.turns],
+            **_wording(ask),
             "stream": True,
             "stream_options": {"include_usage": True},
             "n": 1,
@@ -180,7 +187,8 @@ class RemoteBackend:
             body["seed"] = ask.seed
         if profile.salted:
             body["cache_salt"] = self._salt(ask.tenant)
-        return {**body, **profile.unshared}
+        wanted = {name: value for name, value in ask.options.items() if name in OPTIONS}
+        return {**body, **wanted, **profile.unshared}
 
     def _attestation(self) -> Mapping[str, Any]:
         return {
@@ -203,12 +211,20 @@ class _Tally:
     def add(self, delta: Delta) -> None:
         self.reason = delta.reason or self.reason
         self._told = delta.usage or self._told
-        self._pieces += bool(delta.text)
+        self._pieces += bool(delta.text or delta.calls)
 
     def usage(self) -> Usage:
         if self._told is None:
             return Usage(0, self._pieces, counted=False)
         return Usage(*self._told, counted=True)
+
+
+def _wording(ask: Ask) -> dict[str, Any]:
+    """Return what is asked: a text to continue, or turns of which only known members are sent."""
+    if ask.prompt is not None:
+        return {"prompt": ask.prompt}
+    members = ("role", "content", "tool_calls", "tool_call_id")
+    return {"messages": [{name: t[name] for name in members if name in t} for t in ask.turns]}
 
 
 def _require_stream(response: aiohttp.ClientResponse) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.backends import scrape
 from gateway.backends.base import Ask, Capabilities, Complete, Text, Usage
-from gateway.backends.events import EventReader
+from gateway.backends.events import EventReader, Expected
 from gateway.backends.profiles import PROFILES, VLLM
 from gateway.backends.remote import Patience, Remote, RemoteBackend
 from gateway.backends.transport import Certificates, Transport
@@ -248,7 +248,7 @@ async def test_a_healthy_word_is_not_an_answer():
 
 @given(st.lists(st.binary(max_size=60), max_size=6))
 def test_no_bytes_break_the_reader(chunks):
-    reader = EventReader(model="m", max_tokens=4)
+    reader = EventReader(Expected("m", 4, frozenset({"f"}), likelihoods=True))
     try:
         for chunk in chunks:
             list(reader.feed(b"data:" + chunk + b"\n"))
@@ -259,7 +259,7 @@ def test_no_bytes_break_the_reader(chunks):
 @given(st.integers(1, 40))
 def test_events_are_the_same_however_they_are_cut(size):
     whole = b"".join(upstreams.GOOD)
-    reader = EventReader(model=upstreams.MODEL, max_tokens=8)
+    reader = EventReader(Expected(upstreams.MODEL, 8))
     deltas = [
         delta
         for start in range(0, len(whole), size)

@@ -26,7 +26,7 @@ def refused(raw):
 
 def test_smallest_request_is_read():
     request = decode(body())
-    assert request.turns() == [{"role": "user", "content": "Hello."}]
+    assert request.put().turns == [{"role": "user", "content": "Hello."}]
     assert (request.stops, request.token_limit, request.stream) == ((), None, False)
 
 
@@ -57,7 +57,7 @@ def test_stop_is_a_string_or_up_to_four(stop, stops):
 def test_developer_speaks_as_system_and_parts_are_joined():
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     request = decode(body(messages=[{"role": "developer", "content": parts}]))
-    assert request.turns() == [{"role": "system", "content": "ab"}]
+    assert request.put().turns == [{"role": "system", "content": "ab"}]
 
 
 @pytest.mark.parametrize(

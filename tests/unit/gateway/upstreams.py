@@ -26,7 +26,7 @@ class Upstream:
 
     def __init__(self):
         self.script = list(GOOD)
-        self.bodies, self.paths, self.headers = [], [], []
+        self.bodies, self.asked, self.paths, self.headers = [], [], [], []
         self.gone = asyncio.Event()
         self.status, self.content_type = 200, "text/event-stream"
         self.page = ""
@@ -34,6 +34,7 @@ class Upstream:
         self.url = ""
 
     async def chat(self, request):
+        self.asked.append(request.path)
         self.bodies.append(await request.json())
         self.headers.append(dict(request.headers))
         if self.status != 200:
@@ -67,6 +68,7 @@ async def serving(ssl_context=None):
     upstream = Upstream()
     app = web.Application()
     app.router.add_post("/v1/chat/completions", upstream.chat)
+    app.router.add_post("/v1/completions", upstream.chat)
     app.router.add_route("*", "/{path:.*}", upstream.other)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
