@@ -53,11 +53,16 @@ class Contents:
     def keep(self, text: Text) -> bytes:
         """Store a text under its subject's key and return the ciphertext's SHA-256.
 
+        A text of that request and kind that is kept already stays as it is.
+
         Raises:
             LogUnavailable: It is not stored.
         """
         keys = self.keys()
         with store.told(), store.writing(self.engine).begin() as connection:
+            # Who was cut off while it was written may ask for the same again.
+            if (digest := _digest(connection, text)) is not None:
+                return digest
             key = self._subject_key(connection, text.subject, keys)
             nonce = self.random(NONCE_BYTES)
             sealed = AESGCMSIV(key).encrypt(nonce, text.plaintext, _bound(text))
@@ -131,6 +136,14 @@ class Contents:
         wrapped = nonce + AESGCMSIV(keys[0]).encrypt(nonce, key, bound)
         connection.execute(_keys.insert().values(subject=subject, wrapped=wrapped))
         return key
+
+
+def _digest(connection: sa.Connection, text: Text) -> bytes | None:
+    query = sa.select(_kept.c.digest).where(
+        _kept.c.request_id == text.request_id, _kept.c.kind == text.kind
+    )
+    digest: bytes | None = connection.execute(query).scalar_one_or_none()
+    return digest
 
 
 def _bound(text: Text) -> bytes:

@@ -18,6 +18,7 @@ from audit.errors import AuditError
 from gateway import logbook
 from gateway.choice import Choice, Failure, job
 from gateway.fingerprints import Fingerprints
+from gateway.keeping import ANSWER, PROMPT, Keeper, answered
 from gateway.labelling import Labeller
 from gateway.marking import measured
 from gateway.question import Ended, Labelling, Piece, Question, TokenLikelihood
@@ -45,11 +46,13 @@ class Answers:
         keys: BrokerClient,
         fingerprints: Fingerprints | None = None,
         labeller: Labeller | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._recorder = recorder
         self._keys = keys
         self._fingerprints = fingerprints
         self._labeller = labeller
+        self._keeper = keeper or Keeper()
 
     async def open(self, question: Question) -> "Answer":
         """Make the intent durable and return the answer, not yet begun.
@@ -65,7 +68,9 @@ class Answers:
             secrets=secrets,
             fingerprints=self._fingerprints,
             labeller=self._labeller,
+            keeper=self._keeper,
         )
+        await answer.keep(PROMPT, question.body)
         began = time.monotonic()
         await self._recorder.record(answer.intent(), retraction=answer.retraction)
         answer.acknowledgement_ms = round((time.monotonic() - began) * 1000)
@@ -83,6 +88,7 @@ class Answer:
         secrets: Secrets,
         fingerprints: Fingerprints | None = None,
         labeller: Labeller | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.question = question
         self.created_s = int(time.time())
@@ -90,6 +96,8 @@ class Answer:
         self._secrets = secrets
         self._fingerprints = fingerprints
         self._labeller = labeller
+        self._keeper = keeper or Keeper()
+        self._kept: dict[str, Any] = {}
         self._choices = [Choice(mark) for mark in secrets.marks]
         self._began = time.monotonic()
         self._closed = False
@@ -130,13 +138,19 @@ class Answer:
 
     def intent(self) -> dict[str, Any]:
         """Build the entry that must be durable before a model runs."""
-        return logbook.intent(
+        event = logbook.intent(
             self.question,
             epoch=self._secrets.epoch,
             trace_ids=[choice.mark.trace_id for choice in self._choices],
             prompt_hmac=self._hmac(self.question.body),
             now=datetime.now(UTC),
         )
+        event["sealgate"] |= self._kept.get(PROMPT, {})
+        return event
+
+    async def keep(self, kind: str, text: bytes) -> None:
+        """Keep text beside the log, if it is to be kept, before the entry that tells of it."""
+        self._kept[kind] = await self._keeper.keep(self.question, kind, text)
 
     async def pieces(self) -> AsyncGenerator[Piece | Ended, None]:
         """Yield text as it may be sent, the choices interleaved, each ended by `Ended`.
@@ -203,6 +217,8 @@ class Answer:
             return
         if any(choice.tokens and choice.evidence is None for choice in self._choices):
             await asyncio.to_thread(self._measure)
+        if any(choice.text for choice in self._choices):
+            await self.keep(ANSWER, answered(["".join(choice.text) for choice in self._choices]))
         # From here on the entry is on its way, whether or not this caller waits for it.
         self._closed = True
         await self._recorder.record(self._outcome(ending, status=status))
@@ -216,7 +232,7 @@ class Answer:
                 )
 
     def _outcome(self, ending: str, *, status: int) -> dict[str, Any]:
-        return logbook.outcome(
+        event = logbook.outcome(
             self.question,
             epoch=self._secrets.epoch,
             choices=[self._end(index, choice) for index, choice in enumerate(self._choices)],
@@ -228,6 +244,8 @@ class Answer:
             served=self._served,
             acknowledgement_ms=self.acknowledgement_ms,
         )
+        event["sealgate"] |= self._kept.get(ANSWER, {})
+        return event
 
     def _end(self, index: int, choice: Choice) -> logbook.ChoiceEnd:
         text = "".join(choice.text)

@@ -32,6 +32,7 @@ from gateway.errors import HomeUnusable, ModelMissing
 from gateway.fingerprints import Fingerprints
 from gateway.home import Home, existing
 from gateway.identity import Credentials
+from gateway.keeping import contents, kept_content
 from gateway.keybroker import running as key_broker
 from gateway.keycare import KeyCare
 from gateway.labelling import Labeller
@@ -102,6 +103,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         fingerprints = Fingerprints(engine, keys)
         await _note(recorder, "gateway.start", _circumstances(settings, catalogue, walls))
         stack.push_async_callback(_note, recorder, "gateway.stop", {})
+        keeper = await stack.enter_async_context(kept_content(settings, engine, keys, sequencer))
         budgets = Budgets(engine, now=lambda: datetime.now(UTC))
         stack.callback(budgets.flush)
         await stack.enter_async_context(flushed(budgets))
@@ -113,7 +115,9 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             routes=tiers,
             doorkeeper=Doorkeeper(credentials, recorder, _throttle(settings), _tokens(settings)),
             recorder=recorder,
-            answers=Answers(recorder, keys, fingerprints, Labeller(keys, origin=settings.origin)),
+            answers=Answers(
+                recorder, keys, fingerprints, Labeller(keys, origin=settings.origin), keeper
+            ),
             limits=RequestLimits(
                 subjects=policy.subjects,
                 budgets=budgets,
@@ -125,6 +129,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             trace=_tracer(engine, catalogue, keys, credentials, fingerprints),
             receipt=_receipts(engine, keys, settings),
             reports=await stack.enter_async_context(kept(shop)),
+            contents=contents(engine, keys),
             checks=lambda: _checks(sequencer, catalogue),
             desk=desk(settings, engine, KeyCare(keys, recorder, credentials)),
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from audit.content import Contents
 from gateway.answer import Answers
 from gateway.catalogue import Catalogue
 from gateway.console.desk import Desk
@@ -25,8 +26,8 @@ class Gateway:
 
     log: the audit log's database, to read. routes: where requests may go beside the home's own
     models. trace: finds the request behind a text. receipt: signs for a request's outcome. reports:
-    compliance reports, asked for and kept. checks: what readiness is made of, by name. desk: the
-    console's own parts; None where it is off.
+    compliance reports, asked for and kept. contents: text that is kept beside the log. checks: what
+    readiness is made of, by name. desk: the console's own parts; None where it is off.
     """
 
     settings: Settings
@@ -41,6 +42,7 @@ class Gateway:
     trace: Callable[[str], Trace]
     receipt: Callable[[str], str]
     reports: Reports
+    contents: Contents
     checks: Callable[[], dict[str, bool]]
     routes: Routes | None = None
     desk: Desk | None = None

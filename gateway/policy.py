@@ -38,7 +38,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[[rule]]`. What it fits: an absent list fits everything. What then holds: the rest.
 
     tiers: where the request may go; `local` is this machine's sandboxes. marking: `required`
-    keeps it from tiers whose answers carry no mark. redaction: what leaves this machine goes
+    keeps it from tiers whose answers carry no mark. retention_days: how long text is kept,
+    encrypted, where the setting `keep_content` is on. redaction: what leaves this machine goes
     under pseudonyms. label: answers carry a header that says a machine wrote them.
     """
 
@@ -117,7 +118,9 @@ class Ruling:
 
     def entry(self) -> dict[str, Any]:
         """Return what the log keeps of it."""
-        return {"digest": self.digest, "rule": self.rule.name, "raised": self.raised}
+        entry = {"digest": self.digest, "rule": self.rule.name, "raised": self.raised}
+        days = self.rule.retention_days
+        return entry | ({"retention_days": days} if days else {})
 
     def agreed(self, *, today: dt.date) -> frozenset[str] | None:
         """Return the remotes that may have the request for an agreement; None: it needs none."""

@@ -141,6 +141,10 @@ class Settings(BaseSettings):
     retention_days: int = Field(
         default=2192, ge=1, description="Days that entries are kept at least: six years."
     )
+    keep_content: bool = Field(
+        default=False,
+        description="Whether text is kept, encrypted, for the retention_days of the policy's rule.",
+    )
     anchor_every_s: float = Field(
         default=60.0, ge=1, description="Time between two anchors of the log, in seconds."
     )

@@ -11,7 +11,7 @@ from audit.controls.verdicts import Finding
 
 BACKUPS = ("key.backed_up", "log.sealed")
 DRILLS = ("key.restored",)
-DISPOSALS = ("key.destroyed", "subject.shredded")
+DISPOSALS = ("content.expired", "key.destroyed", "subject.shredded")
 INCIDENTS = ("incident.assessed", "incident.closed", "incident.notified", "incident.opened")
 ANSWERING = ("chat.completions.create", "completions.create", "responses.create")
 CHANGES = (

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from audit import proof, search, store, tiles
-from audit.errors import LogTampered, LogUnavailable, RequestUnknown, TileUnknown
+from audit.errors import ContentUnknown, LogTampered, LogUnavailable, RequestUnknown, TileUnknown
 from audit.search import Query
 from gateway import logbook
 from gateway.api.asgi import REQUEST_ID, source_ip
@@ -105,6 +105,29 @@ async def get_disclosures(pseudonym: str, request: Request) -> dict[str, Any]:
     }
 
 
+@router.get("/content/{request_id}")
+async def get_content(request_id: str, request: Request) -> dict[str, Any]:
+    """Decrypt what is kept of a request. For officers; recorded before anything is read."""
+    doorkeeper, place = request.app.state.gateway.doorkeeper, request.app.state.gateway.contents
+    principal = await doorkeeper.admit(request.scope, operation="content.read", role=Role.OFFICER)
+    found = await _asked(lambda: place.listed(request_id=request_id))
+    if not found:
+        raise RequestRefused(
+            "Nothing is kept of that request: it expired, was shredded, or never was.",
+            status=404,
+            code="content_not_found",
+        )
+    await _record(request, principal, "content.read", {"request": request_id, "found": len(found)})
+    texts = await _asked(lambda: [place.read(name, kind).decode() for name, kind in found])
+    return {
+        "object": "list",
+        "data": [
+            {"request": name, "kind": kind, "text": text}
+            for (name, kind), text in zip(found, texts, strict=True)
+        ],
+    }
+
+
 @router.get("/proof/{request_id}")
 async def get_proof(request_id: str, request: Request) -> Response:
     """Return the proof document of a request's entries."""
@@ -130,6 +153,8 @@ async def _asked(read: Callable[[], _Result]) -> _Result:
         raise RequestRefused(
             "The log holds no request of that id.", status=404, code="request_not_found"
         ) from None
+    except ContentUnknown as error:
+        raise RequestRefused(str(error), status=404, code="content_not_found") from None
     except TileUnknown as error:
         raise RequestRefused(str(error), status=404, code="tile_not_found") from None
     except LogTampered as error:

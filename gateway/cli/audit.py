@@ -45,6 +45,8 @@ for name, command in (
     ("hold", retention.hold),
     ("lift", retention.lift),
     ("holds", retention.list_holds),
+    ("content", retention.content),
+    ("expire", retention.expire),
     ("shred", retention.shred),
     ("review", oversight.review),
     ("disclose", oversight.disclose),

@@ -1,15 +1,26 @@
-"""`sealgate audit seal`, `prune`, `hold`, `shred`: how long entries and content are kept."""
+"""`sealgate audit seal`, `prune`, `hold`, `content`, `shred`: how long what is kept stays."""
 
+import json
 import time
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from audit import forgetting, holds, segments
 from audit import retention as keeping
-from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, print_table
+from audit.errors import ContentUnknown
+from gateway import keeping as keeping_text
+from gateway.cli.output import (
+    HomeOption,
+    JsonOption,
+    print_json,
+    print_lines,
+    print_table,
+    write_file,
+)
 from gateway.cli.session import inspected, opened
 from gateway.errors import SettingsInvalid
 
@@ -112,6 +123,52 @@ def list_holds(*, home: HomeOption = None, as_json: JsonOption = False) -> None:
             for each in placed
         ],
     )
+
+
+def content(
+    request: Annotated[str | None, typer.Argument(help="Request whose text it is.")] = None,
+    *,
+    subject: Annotated[
+        str | None,
+        typer.Option(help="Pseudonym, or `tenant/NAME`, in place of a request."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; standard output if absent.")] = (
+        None
+    ),
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Decrypt text that is kept, a JSON line each; that you read it is an entry first."""
+    if (request is None) == (subject is None):
+        raise SettingsInvalid("Name a request, or a subject with --subject.")
+    with opened(home) as session:
+        place = keeping_text.contents(session.engine, session.keyring)
+        found = place.listed(subject=subject, request_id=request)
+        if not found:
+            raise ContentUnknown("Nothing is kept of it: it expired, was shredded, or never was.")
+        asked = {"request": request} if subject is None else {"subject": subject}
+        session.record_access("content.read", asked | {"found": len(found)})
+        lines = [
+            json.dumps(
+                {"request": name, "kind": kind, "text": place.read(name, kind).decode()},
+                ensure_ascii=False,
+            )
+            for name, kind in found
+        ]
+    if out is not None:
+        write_file(out, "".join(f"{line}\n" for line in lines).encode())
+        _told({"out": str(out), "contents": len(lines)}, f"Wrote {out}.", as_json=as_json)
+    elif as_json:
+        print_json({"data": [json.loads(line) for line in lines]})
+    else:
+        print_lines(*lines)
+
+
+def expire(*, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Delete kept text whose term is over; a serving gateway does so by itself."""
+    with opened(home) as session:
+        done = keeping_text.expire(session.engine, session.submit)
+    _told(asdict(done), f"Deleted {done.contents} contents.", as_json=as_json)
 
 
 def shred(

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit import checkpoint
+from audit.content import Contents, Text
 from audit.merkle import leaf_hash
 from audit.sequencer import Sequencer
 from audit.store import open_log
@@ -70,6 +71,7 @@ def get(log):
         ),
         recorder=recorder,
         log=log.engine,
+        contents=Contents(log.engine, lambda: [bytes(32)]),
     )
     app = create_app(gateway)
 
@@ -211,3 +213,17 @@ def test_proof_verifies_under_the_logs_key(get):
     assert [entry.index for entry in verify_proof(body, **TRUST).entries] == [1]
     status, _, body = get("/audit/proof/req_none")
     assert (status, json.loads(body)["error"]["code"]) == (404, "request_not_found")
+
+
+def test_officers_alone_read_kept_text_and_each_reading_is_an_entry(log, get):
+    Contents(log.engine, lambda: [bytes(32)]).keep(
+        Text("req_1", "prompt", "ps_1", "clinic", 10**13, b"own words")
+    )
+    before = size(log)
+    status, _, body = get("/audit/content/req_1", role="officer")
+    assert (status, json.loads(body)["data"][0]["text"]) == (200, "own words")
+    assert size(log) == before + 1
+    for role in ("auditor", "client", "security"):
+        assert get("/audit/content/req_1", role=role)[0] == 403
+    status, _, body = get("/audit/content/req_2", role="officer")
+    assert (status, json.loads(body)["error"]["code"]) == (404, "content_not_found")

@@ -11,7 +11,7 @@ from audit.controls.records import STATEMENTS
 
 ROOT = Path(__file__).resolve().parents[4]
 OPERATION = re.compile(
-    r"['\"]((?:budget|credential|disclosure|gateway|incident|key|log|model|report|review|routing"
+    r"['\"]((?:budget|content|credential|disclosure|gateway|incident|key|log|model|report|review|routing"
     r"|sandbox|subject)\.[a-z_]+)['\"]"
 )
 
