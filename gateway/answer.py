@@ -20,7 +20,6 @@ from gateway.choice import Choice, Failure, job
 from gateway.fingerprints import Fingerprints
 from gateway.keeping import ANSWER, PROMPT, Keeper, answered
 from gateway.labelling import Labeller
-from gateway.marking import measured
 from gateway.question import Ended, Labelling, Piece, Question, TokenLikelihood
 from gateway.recorder import Recorder
 from gateway.request_secrets import Secrets, derived
@@ -215,7 +214,7 @@ class Answer:
     async def _close(self, ending: str, *, status: int) -> None:
         if self._closed:
             return
-        if any(choice.tokens and choice.evidence is None for choice in self._choices):
+        if any(choice.unmeasured for choice in self._choices):
             await asyncio.to_thread(self._measure)
         if any(choice.text for choice in self._choices):
             await self.keep(ANSWER, answered(["".join(choice.text) for choice in self._choices]))
@@ -224,12 +223,9 @@ class Answer:
         await self._recorder.record(self._outcome(ending, status=status))
 
     def _measure(self) -> None:
-        """Measure the marks of choices that were cut off: their samplers had no last word."""
         for choice in self._choices:
-            if choice.tokens and choice.evidence is None:
-                choice.evidence = measured(
-                    choice.mark, key=self._secrets.mark_key, tokens=choice.tokens
-                )
+            if choice.unmeasured:
+                choice.measure(self._secrets.mark_key)
 
     def _outcome(self, ending: str, *, status: int) -> dict[str, Any]:
         event = logbook.outcome(

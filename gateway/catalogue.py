@@ -8,6 +8,7 @@ from gateway.backends.local import LocalBackend
 from gateway.backends.remote import RemoteBackend
 from gateway.errors import RequestRefused
 from gateway.models.chat import ChatTemplate
+from gateway.models.foreign import ForeignTokenizer
 from gateway.models.tokenizer import Tokenizer
 from gateway.models.wordpiece import TextEncoder
 
@@ -82,7 +83,8 @@ class EmbeddingModel:
 class RemoteModel:
     """A model that an endpoint of a remote tier serves: text goes there, and text comes back.
 
-    digest: names endpoint and model; nobody here can vouch for more.
+    digest: names endpoint and model; nobody here can vouch for more. tokenizer: of a model whose
+    server marks its tokens as this gateway asks, None where none does.
     """
 
     model_id: str
@@ -90,6 +92,7 @@ class RemoteModel:
     context_length: int
     backend: RemoteBackend
     generation: int = 0
+    tokenizer: ForeignTokenizer | None = None
 
     @property
     def eos(self) -> list[int]:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.marking import ChoiceMark
+from gateway.catalogue import RemoteModel
+from gateway.marking import ChoiceMark, endpoint_key, measured
+from gateway.models.foreign import ForeignTokenizer
 from gateway.question import Question, TokenLikelihood
 from sandbox.wire import Job
 
@@ -20,7 +22,9 @@ class Failure:
 class Choice:
     """What became of one choice so far. trailer: the label and manifest that follow its text.
 
-    killed: the error's name, where its sandbox ended before its answer did.
+    calls: which pieces of its text a tool's call begins in, where a tier says so. killed:
+    the error's name, where its sandbox ended before its answer did. elsewhere: the remote model
+    that gave it, None for one of this machine.
     """
 
     mark: ChoiceMark
@@ -35,11 +39,32 @@ class Choice:
     evidence: Mapping[str, Any] | None = None
     attestation: Mapping[str, Any] | None = None
     killed: str | None = None
+    elsewhere: RemoteModel | None = None
 
     @property
     def count(self) -> int:
         """Tokens of the answer: by a remote tier's account or its pieces where ours knows none."""
         return len(self.tokens) or (self.pieces if self.counted is None else self.counted)
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether it may carry a mark of which no sampler told: cut off, or drawn elsewhere."""
+        return self.evidence is None and bool(self.tokens or (self.text and self._tokenizer))
+
+    def measure(self, mark_key: bytes) -> None:
+        """Measure the mark in an unmeasured choice; takes a while.
+
+        mark_key: the tenant's. A remote server's word is not asked for: its text is read.
+        """
+        key, tokens = mark_key, self.tokens
+        if not tokens and self.elsewhere is not None and self._tokenizer is not None:
+            key = endpoint_key(mark_key, self.elsewhere.backend.name)
+            tokens = self._tokenizer.encode("".join(self.text))
+        self.evidence = measured(self.mark, key=key, tokens=tokens)
+
+    @property
+    def _tokenizer(self) -> ForeignTokenizer | None:
+        return None if self.elsewhere is None else self.elsewhere.tokenizer
 
 
 def job(question: Question, mark: ChoiceMark, mark_key: bytes) -> Job:

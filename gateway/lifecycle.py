@@ -24,7 +24,7 @@ from gateway.anchoring import Trust, anchors, held_against, kept_anchored
 from gateway.answer import Answers
 from gateway.backends.local import LocalBackend
 from gateway.budgets import Budgets
-from gateway.catalogue import Catalogue, ServedModel
+from gateway.catalogue import Catalogue, RemoteModel, ServedModel
 from gateway.console.desk import desk, permissions
 from gateway.custody import Secret
 from gateway.doorkeeper import Doorkeeper
@@ -45,10 +45,11 @@ from gateway.models.tokenizer import Tokenizer
 from gateway.parts import Gateway
 from gateway.peppers import peppers
 from gateway.policy import PolicyInForce, load
-from gateway.provenance import Trace, trace
+from gateway.provenance import Reader, Trace, trace
 from gateway.receipts import issue
 from gateway.recorder import Recorder
 from gateway.reports import Workshop, kept
+from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.throttle import Throttle
 from gateway.tokens import Issuer, Tokens
@@ -126,7 +127,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             policy=policy,
             metrics=metrics,
             log=engine,
-            trace=_tracer(engine, catalogue, keys, credentials, fingerprints),
+            trace=_tracer(engine, _readers(catalogue, tiers), keys, credentials, fingerprints),
             receipt=_receipts(engine, keys, settings),
             reports=await stack.enter_async_context(kept(shop)),
             contents=contents(engine, keys),
@@ -244,7 +245,7 @@ def _sender(
 
 def _tracer(
     engine: sa.Engine,
-    catalogue: Catalogue,
+    readers: Sequence[Reader],
     keys: BrokerClient,
     credentials: Credentials,
     fingerprints: Fingerprints,
@@ -253,7 +254,7 @@ def _tracer(
         return trace(
             text,
             log=engine,
-            tokenizers={m.model_id: m.tokenizer for m in catalogue.models.values()},
+            readers=readers,
             derive=keys.derive,
             epochs=keys.epochs(PURPOSE),
             tenants=sorted({c.tenant for c in credentials.list()}),
@@ -261,6 +262,13 @@ def _tracer(
         )
 
     return find
+
+
+def _readers(catalogue: Catalogue, routes: Routes) -> list[Reader]:
+    """Return every tokeniser that a marked text may have been written in."""
+    own = [Reader(m.model_id, m.tokenizer) for m in catalogue.models.values()]
+    remote = [m for m in routes.models.values() if isinstance(m, RemoteModel)]
+    return own + [Reader(m.model_id, m.tokenizer, m.backend.name) for m in remote if m.tokenizer]
 
 
 def _receipts(engine: sa.Engine, keys: BrokerClient, settings: Settings) -> Callable[[str], str]:

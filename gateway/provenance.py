@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import sqlalchemy as sa
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from audit import evidence
 from gateway.fingerprints import Fingerprints, Similar
-from gateway.marking import PURPOSE, key_context
-from gateway.models.tokenizer import Encoded, Tokenizer
+from gateway.marking import PURPOSE, endpoint_key, key_context
+from gateway.models.tokenizer import Encoded
 from watermark.detector import Detection, survey
 from watermark.errors import TokenOutOfRange
 from watermark.readings import Reading, readings
@@ -105,6 +105,25 @@ class Trace:
         }
 
 
+class Tokenizer(Protocol):
+    """What a text is cut into tokens with."""
+
+    def encode_with_offsets(self, text: str) -> Encoded:
+        """Encode a text, and say which characters each token came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One way to cut a text into tokens, and whose marks these may carry.
+
+    endpoint: of a remote tier, which marks under keys of its own; None for this machine.
+    """
+
+    model_id: str
+    tokenizer: Tokenizer
+    endpoint: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Owner:
     tenant: str
@@ -115,7 +134,7 @@ class _Owner:
 class _Trial:
     """One way to turn the text into tokens."""
 
-    model_id: str
+    reader: Reader
     reading: Reading
     encoded: Encoded
 
@@ -129,12 +148,18 @@ class _Search:
     keys: Mapping[str, bytes]
     issued: Mapping[str, NDArray[np.uint32]]
 
+    def keys_of(self, endpoint: str | None) -> Mapping[str, bytes]:
+        """Return the keys, by owner, that one place marks under."""
+        if endpoint is None:
+            return self.keys
+        return {owner: endpoint_key(key, endpoint) for owner, key in self.keys.items()}
+
 
 def trace(
     text: str,
     *,
     log: sa.Engine,
-    tokenizers: Mapping[str, Tokenizer],
+    readers: Sequence[Reader],
     derive: Callable[..., bytes],
     epochs: Sequence[int],
     tenants: Sequence[str],
@@ -142,16 +167,16 @@ def trace(
 ) -> Trace:
     """Look in `text` for the marks of any tenant and epoch, under each model's tokeniser.
 
-    The text is also read without what may disguise it (`watermark.readings`). Each tokeniser and
+    The text is also read without what may disguise it (`watermark.readings`). Each reader and
     reading is one more chance to be wrong, and the bound pays for it before the verdict.
     """
     owners = {f"{tenant}/{epoch}": _Owner(tenant, epoch) for tenant in tenants for epoch in epochs}
     search = _Search(log, owners, _keys(owners, derive), _issued(owners, log))
-    read = _SURROGATE.sub("\ufffd", text)[: _room(len(owners), len(tokenizers))]
+    read = _SURROGATE.sub("\ufffd", text)[: _room(len(owners), len(readers))]
     cut = None
     if len(read) < len(text):
         cut = f"Only the first {len(read)} of {len(text)} characters were read."
-    trials = list(_trials(read, tokenizers))
+    trials = list(_trials(read, readers))
     found = [
         (trial, detection)
         for trial in trials
@@ -163,9 +188,9 @@ def trace(
     return replace(told, similar=tuple(fingerprints.search(read, tenants=tenants)))
 
 
-def _room(keys: int, tokenizers: int) -> int:
+def _room(keys: int, readers: int) -> int:
     """Return how many characters of a text can be read in bounded time."""
-    return max(LEAST_CHARACTERS, WORK_LIMIT // max(1, keys * tokenizers))
+    return max(LEAST_CHARACTERS, WORK_LIMIT // max(1, keys * readers))
 
 
 def _keys(owners: Mapping[str, _Owner], derive: Callable[..., bytes]) -> dict[str, bytes]:
@@ -184,15 +209,16 @@ def _issued(owners: Mapping[str, _Owner], log: sa.Engine) -> dict[str, NDArray[n
     }
 
 
-def _trials(text: str, tokenizers: Mapping[str, Tokenizer]) -> Iterator[_Trial]:
+def _trials(text: str, readers: Sequence[Reader]) -> Iterator[_Trial]:
     for reading in readings(text):
-        for model_id, tokenizer in tokenizers.items():
-            yield _Trial(model_id, reading, tokenizer.encode_with_offsets(reading.text))
+        for reader in readers:
+            yield _Trial(reader, reading, reader.tokenizer.encode_with_offsets(reading.text))
 
 
 def _survey(trial: _Trial, search: _Search, *, trials: int) -> list[Detection]:
     try:
-        return survey(trial.encoded.ids, search.keys, issued=search.issued, trials=trials)
+        keys = search.keys_of(trial.reader.endpoint)
+        return survey(trial.encoded.ids, keys, issued=search.issued, trials=trials)
     except TokenOutOfRange:
         # A vocabulary that this version of the mark cannot carry has marked nothing either.
         return []
@@ -246,7 +272,7 @@ def _passage(trial: _Trial, found: Detection, who: _Owner, log: sa.Engine) -> Pa
         request_ids=tuple(requests),
         tenant=who.tenant,
         epoch=who.epoch,
-        model_id=trial.model_id,
+        model_id=trial.reader.model_id,
         start=start,
         end=end,
     )

@@ -56,7 +56,7 @@ class Candidate:
 
     classes: data classes it may receive; none is allowed that is not listed. tenants: None for
     all. features: what it can do beyond text. boundary: the trust boundary it lies in. open: its
-    breaker lets nothing through.
+    breaker lets nothing through. processor: its server loads `watermark.vllm`.
     """
 
     name: str
@@ -72,11 +72,17 @@ class Candidate:
     open: bool = False
     draining: bool = False
     features: frozenset[Feature] = frozenset(FEATURES)
+    processor: bool = False
 
     @property
     def here(self) -> bool:
-        """Whether it is this machine's own, whose answers carry our mark."""
+        """Whether it is this machine's own."""
         return self.boundary == LOCAL
+
+    @property
+    def marks(self) -> bool:
+        """Whether its answers carry our mark."""
+        return self.here or self.processor
 
     @property
     def quality(self) -> int:
@@ -203,7 +209,7 @@ def barred(wanted: Wanted, candidate: Candidate) -> str:
 
 def _permitted(wanted: Wanted, candidate: Candidate) -> bool:
     """Whether the policy lets a request go there: not only first, but after any failure too."""
-    if wanted.marked and not candidate.here:
+    if wanted.marked and not candidate.marks:
         return False
     return wanted.tiers is None or (LOCAL if candidate.here else candidate.tier) in wanted.tiers
 

@@ -55,6 +55,11 @@ class Routing:
         return self.models[self.decision.endpoint]
 
     @property
+    def marks(self) -> bool:
+        """Whether that endpoint's answers carry our mark."""
+        return self.balancer.endpoints[self.decision.endpoint].place.marks
+
+    @property
     def tier(self) -> str:
         """Its tier."""
         return self.balancer.endpoints[self.decision.endpoint].place.tier

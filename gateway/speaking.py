@@ -1,7 +1,7 @@
 """An answer as text, wherever it is generated: a sandbox here, or an endpoint of a remote tier.
 
-What comes out is the same for both; only a sandbox's answer has tokens that this gateway knows,
-and only its answer carries our mark.
+What comes out is the same for both; only a sandbox's answer has tokens that this gateway knows. A
+remote answer carries our mark where its server loads our processor, and is measured by its text.
 """
 
 import base64
@@ -14,6 +14,7 @@ from gateway.backends.base import Ask, Call, Complete, Text
 from gateway.balancer import Endpoint, Routed
 from gateway.catalogue import EmbeddingModel, RemoteModel, ServedModel
 from gateway.likelihoods import likelihoods
+from gateway.marking import endpoint_mark
 from gateway.outgoing import Outgoing
 from gateway.question import Question
 from gateway.remote_reading import RemoteReading, Said
@@ -38,10 +39,13 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """The answer is whole. tokens: how many it has by a remote tier's account, None for ours."""
+    """The answer is whole. tokens: how many it has by a remote tier's account, None for ours.
+
+    evidence: of its mark; None where the text itself has to be measured.
+    """
 
     reason: str
-    evidence: Mapping[str, Any]
+    evidence: Mapping[str, Any] | None
     attestation: Mapping[str, Any]
     tokens: int | None = None
 
@@ -147,6 +151,10 @@ async def _there(
         raise TypeError("Nothing of this request may leave this machine.")
     reading = RemoteReading(routing.outgoing)
     ask = _ask(question, routing.outgoing, job)
+    evidence: Mapping[str, Any] | None = UNMARKED
+    if model.tokenizer is not None:
+        mark = endpoint_mark(job.mark_key, model.backend.name, job.trace_id)
+        ask, evidence = replace(ask, mark=mark), None
     async with aclosing(model.backend.generate(ask)) as run:
         async for item in run:
             match item:
@@ -158,7 +166,7 @@ async def _there(
                 case Complete(reason, usage, attestation):
                     for said in reading.finish(complete=reason == "stop"):
                         yield said
-                    yield Whole(reason, UNMARKED, attestation, usage.completion_tokens)
+                    yield Whole(reason, evidence, attestation, usage.completion_tokens)
 
 
 def _ask(question: Question, outgoing: Outgoing, job: Job) -> Ask:

@@ -16,7 +16,10 @@ from gateway.backends.remote import Patience, Remote
 from gateway.backends.transport import Certificates, checked_origin
 from gateway.errors import SettingsInvalid
 from gateway.grading import Weights
+from gateway.models.errors import ModelError
+from gateway.models.foreign import ForeignTokenizer
 from gateway.router import AUTO, LOCAL, TIERS, Candidate, Thresholds
+from watermark.prf import TOKEN_BITS
 
 # Least sensitive first. A request whose class nobody declared is `unclassified`, and is treated
 # like the most sensitive: no remote receives it unless its entry names that very word.
@@ -60,7 +63,8 @@ class RemoteTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     model: its own name for what it serves. serves: what clients call it here. boundary: the trust
     boundary it lies in; hedges never cross one. features: what it can do beyond text, where that is
-    not what its profile can.
+    not what its profile can. tokenizer_file: its model's `tokenizer.json`; naming it says that the
+    server loads `watermark.vllm`, and lets its answers be marked, measured and traced here.
     """
 
     name: Name
@@ -83,6 +87,7 @@ class RemoteTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stall_s: Seconds = 15.0
     deadline_s: Seconds = 120.0
     features: tuple[Feature, ...] | None = None
+    tokenizer_file: str | None = None
 
     @property
     def certificates(self) -> Certificates | None:
@@ -98,8 +103,9 @@ class RemoteTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         patience = Patience(
             first_token_s=self.first_token_s, stall_s=self.stall_s, deadline_s=self.deadline_s
         )
+        place = self.place()
         capabilities = Capabilities(
-            self.context_length, self.output_limit, features=self.place().features
+            self.context_length, self.output_limit, place.marks, place.features
         )
         profile = PROFILES[self.profile]
         return Remote(self.name, self.tier, self.model, profile, capabilities, patience)
@@ -117,7 +123,29 @@ class RemoteTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             output_limit=self.output_limit,
             slots=self.slots,
             features=self._features(),
+            processor=self.tokenizer_file is not None,
         )
+
+    def tokenizer(self) -> ForeignTokenizer | None:
+        """Return the tokeniser of a model whose tokens are marked, None where none are.
+
+        Raises:
+            SettingsInvalid: Its file cannot be read, or has more tokens than the mark reads.
+        """
+        if self.tokenizer_file is None:
+            return None
+        try:
+            tokenizer = ForeignTokenizer(Path(self.tokenizer_file).read_bytes())
+        except (OSError, ModelError) as error:
+            raise SettingsInvalid(
+                f"{self.name}: {self.tokenizer_file} is no tokenizer.json that can be read: {error}"
+            ) from None
+        if tokenizer.largest >= 1 << TOKEN_BITS:
+            raise SettingsInvalid(
+                f"{self.name}: the mark reads token ids below 2^{TOKEN_BITS}, and this model has "
+                f"{tokenizer.largest}. Leave tokenizer_file out; its answers are then unmarked."
+            )
+        return tokenizer
 
     def _features(self) -> frozenset[Feature]:
         """Return what the file says that it can do, or what its kind does as it comes."""
@@ -201,6 +229,11 @@ def _check(tiers: Tiers) -> None:
             raise SettingsInvalid(f"{remote.name}: a model cannot be called {remote.serves!r}.")
         if remote.boundary == LOCAL:
             raise SettingsInvalid(f"{remote.name}: a remote's boundary cannot be {LOCAL!r}.")
+        if remote.tokenizer_file is not None and not PROFILES[remote.profile].marks:
+            raise SettingsInvalid(
+                f"{remote.name}: a server of profile {remote.profile!r} cannot load the mark's "
+                "processor. Leave tokenizer_file out."
+            )
         if not PROFILES[remote.profile].isolates and (
             remote.tenants is None or len(remote.tenants) != 1
         ):

@@ -85,8 +85,9 @@ async def _remote(table: RemoteTable, keys: BrokerClient, stack: AsyncExitStack)
     )
     stack.push_async_callback(transport.close)
     backend = RemoteBackend(remote, transport, salt=_Salts(keys, table.name))
-    return RemoteModel(table.serves, f"upstream:{table.name}/{table.model}", table.context_length,
-                       backend)  # fmt: skip
+    digest = f"upstream:{table.name}/{table.model}"
+    tokenizer = await asyncio.to_thread(table.tokenizer)
+    return RemoteModel(table.serves, digest, table.context_length, backend, tokenizer=tokenizer)
 
 
 class _Salts:

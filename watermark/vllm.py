@@ -1,62 +1,41 @@
 """The mark inside vLLM: a logits processor for both of its model runners.
 
-vLLM loads `watermark.vllm:MarkProcessor` by `--logits-processors` or the entry point
-`vllm.logits_processors`. A request that carries `sealgate_mark` in `vllm_xargs` has its tokens
+vLLM loads `watermark.vllm:MarkProcessor` by `--logits-processors`, or by the entry point
+`vllm.logits_processors` where this distribution is installed: by one of them, or it runs twice. A
+request that carries `sealgate_mark` in `vllm_xargs` has its tokens
 drawn here: the processor chooses the candidates as the request's temperature, top-k, top-p and
 min-p say, draws with the mark, and masks every other token. All other requests, greedy ones and
 contexts that the answer had before are left to vLLM.
 
 Importable without vLLM, whose base classes are then missing, and without torch.
 
+With asynchronous scheduling the first runner knows the last token in time only for processors of
+`--logits-processors`; elsewhere the answer is left unmarked, and a warning says so.
+
 With speculative decoding only the first row of each step is marked. Of candidates beyond the
 1,024 most probable none is drawn by the mark.
 """
 
-import base64
-import binascii
 import importlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from watermark.argument import ARGUMENT, Mark, unpacked
 from watermark.errors import KeyMalformed, TokenOutOfRange
-from watermark.prf import KEY_BYTES, TOKEN_BITS
+from watermark.prf import TOKEN_BITS
 from watermark.tensor_draws import Shape, Tensor, TensorSampler
 
-ARGUMENT = "sealgate_mark"
-_ID_BYTES = 4
+_log = logging.getLogger("sealgate")
+_LATE = (
+    "vLLM schedules asynchronously and does not tell the last token in time: answers are not "
+    "marked. Load watermark.vllm:MarkProcessor by --logits-processors, or --no-async-scheduling."
+)
 _FIRST_RUNNER = "vllm.v1.sample.logits_processor"
 _SECOND_RUNNER = "vllm.v1.worker.gpu.sample.logits_processor"
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What one request is marked with. trace_id: 32 bits."""
-
-    key: bytes = field(repr=False)
-    trace_id: int = field(repr=False)
-
-
-def packed(mark: Mark) -> str:
-    """Return a mark as `vllm_xargs` carries it: base64url of the key, then the id."""
-    return base64.urlsafe_b64encode(mark.key + mark.trace_id.to_bytes(_ID_BYTES, "big")).decode()
-
-
-def unpacked(text: Any) -> Mark:
-    """Read what `packed` wrote.
-
-    Raises:
-        KeyMalformed: It is not that. The message quotes nothing.
-    """
-    try:
-        data = base64.b64decode(text.encode(), altchars=b"-_", validate=True)
-    except (AttributeError, binascii.Error, UnicodeEncodeError):
-        data = b""
-    if len(data) != KEY_BYTES + _ID_BYTES:
-        raise KeyMalformed(f"{ARGUMENT} is no mark of Sealgate's.")
-    return Mark(data[:KEY_BYTES], int.from_bytes(data[KEY_BYTES:], "big"))
 
 
 def mark_of(parameters: Any) -> Mark | None:
@@ -93,6 +72,7 @@ class Marking:
         self._sampler = TensorSampler(self._torch, device, slots=slots)
         self._answers: dict[int, _Answer] = {}
         self._loaded: dict[int, _Answer] = {}
+        self._warned = False
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
@@ -171,11 +151,13 @@ class Marking:
 
     def _apply_rows(self, logits: Tensor) -> Tensor:
         """First runner: rows are slots, and their histories are lists on the host."""
-        due = {
-            row: context
-            for row, answer in self._answers.items()
-            if row < logits.shape[0] and (context := answer.due()) is not None
+        rows_due = {
+            row: answer.due() for row, answer in self._answers.items() if row < logits.shape[0]
         }
+        if not self._warned and any(answer.late for answer in self._answers.values()):
+            self._warned = True
+            _log.warning(_LATE)
+        due = {row: context for row, context in rows_due.items() if context is not None}
         if due:
             torch, device = self._torch, logits.device
             rows = torch.tensor(list(due), device=device)
@@ -215,6 +197,11 @@ class _Answer:
     outputs: Sequence[int]
     _seen: set[tuple[int, int]] = field(default_factory=set)
     _noted: int = 0
+
+    @property
+    def late(self) -> bool:
+        """Whether the last token is not known although one was drawn."""
+        return bool(self.outputs) and self.outputs[-1] < 0
 
     def due(self) -> tuple[int, int] | None:
         """Return the next token's context; None if the answer had it before."""

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from watermark.argument import Mark
+
 # What a request may ask beyond text, and the fields of a request for it that are ever sent.
 Feature = Literal[
     "tools", "json_object", "json_schema", "logprobs", "penalties", "min_p", "repetition_penalty",
@@ -33,7 +35,7 @@ class Ask:
 
     turns: role and content, and the calls in them. prompt: a bare text to continue in place of
     turns. seed: for the server's own draws, None for any. options: what else shapes the answer, by
-    the names of `OPTIONS`.
+    the names of `OPTIONS`. mark: what a server with our processor draws with.
     """
 
     request_id: str
@@ -47,6 +49,7 @@ class Ask:
     seed: int | None = field(repr=False)
     prompt: str | None = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    mark: Mark | None = field(default=None, repr=False)
 
     @property
     def callable(self) -> frozenset[str]:

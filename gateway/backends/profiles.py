@@ -36,6 +36,7 @@ class Profile:
     salted: whether it keeps cached prefixes apart by `cache_salt`. unshared: fields that keep one
     tenant's prefixes from another's timing where there is no salt.
     top_k: whether it takes `top_k`. isolates_itself: whether it shares no prefix to begin with.
+    marks: whether our processor can run in it (`watermark.vllm`).
     features: what it does as it comes, where the tiers' file does not say. paths: all that is ever
     requested.
     """
@@ -48,6 +49,7 @@ class Profile:
     unshared: Mapping[str, Any] = field(default_factory=dict)
     top_k: bool = True
     isolates_itself: bool = False
+    marks: bool = False
     features: frozenset[Feature] = _TEXT
 
     @property
@@ -70,6 +72,7 @@ VLLM = Profile(
     gauges=Gauges("vllm:num_requests_running", "vllm:num_requests_waiting",
                   "vllm:kv_cache_usage_perc"),
     salted=True,
+    marks=True,
     features=_SAMPLING,
 )  # fmt: skip
 SGLANG = Profile(

@@ -21,6 +21,7 @@ from gateway.backends.profiles import CHAT, COMPLETIONS, Profile
 from gateway.backends.scrape import read
 from gateway.backends.transport import Transport
 from gateway.errors import UpstreamFailed
+from watermark.argument import ARGUMENT, packed
 
 METRICS_LIMIT_BYTES = 4 << 20
 OVERLOADED = frozenset({429, 502, 503, 504})
@@ -187,6 +188,8 @@ class RemoteBackend:
             body["seed"] = ask.seed
         if profile.salted:
             body["cache_salt"] = self._salt(ask.tenant)
+        if profile.marks and ask.mark is not None:
+            body["vllm_xargs"] = {ARGUMENT: packed(ask.mark)}
         wanted = {name: value for name, value in ask.options.items() if name in OPTIONS}
         return {**body, **wanted, **profile.unshared}
 

@@ -12,7 +12,8 @@ from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, 
 from gateway.cli.session import Session, opened
 from gateway.fingerprints import Fingerprints
 from gateway.marking import PURPOSE
-from gateway.provenance import Passage, Trace, trace
+from gateway.provenance import Passage, Reader, Trace, trace
+from gateway.tiers import load
 
 app = typer.Typer(help="Watermarks: verify.", no_args_is_help=True)
 _EXIT_CODES = {"traced": 0, "no_trace": FAILED, "too_short": USAGE}
@@ -57,12 +58,19 @@ def _trace(session: Session, text: str) -> Trace:
     return trace(
         text,
         log=session.engine,
-        tokenizers=tokenizers(session),
+        readers=_readers(session),
         derive=session.keyring.derive,
         epochs=session.keyring.epochs(PURPOSE),
         tenants=sorted({c.tenant for c in session.credentials().list()}),
         fingerprints=Fingerprints(session.engine, session.keyring),
     )
+
+
+def _readers(session: Session) -> list[Reader]:
+    """Return every tokeniser that a marked text may have been written in."""
+    own = [Reader(model_id, each) for model_id, each in tokenizers(session).items()]
+    tables = [(table, table.tokenizer()) for table in load(session.settings.tiers_file).remote]
+    return own + [Reader(table.serves, each, table.name) for table, each in tables if each]
 
 
 def _lines(found: Trace) -> list[str]:

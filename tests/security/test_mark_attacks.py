@@ -18,7 +18,7 @@ from audit.sequencer import Sequencer
 from audit.store import open_log
 from gateway import provenance
 from gateway.models.tokenizer import Tokenizer
-from gateway.provenance import NO_MARK, TOO_SHORT, Trace, trace
+from gateway.provenance import NO_MARK, TOO_SHORT, Reader, Trace, trace
 from tests.unit.audit.appending import ORIGIN, intent
 from watermark.lookalikes import LATIN
 
@@ -40,7 +40,7 @@ class Deployment:
         return trace(
             text,
             log=self.log,
-            tokenizers=self.tokenizers,
+            readers=[Reader(name, each) for name, each in self.tokenizers.items()],
             derive=lambda _, tenant, __, epoch: (tenant + bytes([epoch])).ljust(32, b"\x00"),
             epochs=epochs,
             tenants=tenants,

@@ -21,6 +21,7 @@ from gateway.backends.remote import Patience, Remote, RemoteBackend
 from gateway.backends.transport import Certificates, Transport
 from gateway.errors import SettingsInvalid, UpstreamFailed
 from tests.unit.gateway import upstreams
+from watermark.argument import ARGUMENT, Mark, packed, unpacked
 
 event, DONE = upstreams.event, upstreams.DONE
 
@@ -97,6 +98,19 @@ async def test_only_what_is_meant_is_sent(profile):
         assert body["cache_salt"] == "salt-of-clinic"
     (headers,) = upstream.headers
     assert {"Cookie", "Authorization"}.isdisjoint(headers)
+
+
+async def test_a_mark_goes_to_a_server_that_loads_the_processor_and_to_no_other():
+    mark = Mark(b"k" * 32, 7)
+    for profile in PROFILES.values():
+        async with pair(profile=profile) as (upstream, backend):
+            await collect(backend, ask(mark=mark))
+        (body,) = upstream.bodies
+        if profile.name == "vllm":
+            assert unpacked(body["vllm_xargs"][ARGUMENT]) == mark
+        else:
+            assert "vllm_xargs" not in body
+    assert packed(mark) not in repr(ask(mark=mark))
 
 
 async def test_tenants_have_salts_of_their_own():

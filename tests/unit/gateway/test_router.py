@@ -78,6 +78,8 @@ def test_the_policy_decides_where_any_attempt_may_go():
     assert {decision.endpoint, *decision.spares} == {"here", "cloud"}
     marked = decide(wanted(marked=True, score=90), fleet)
     assert (marked.endpoint, marked.spares, marked.lowered) == ("here", (), True)
+    marking = [*fleet[:1], place("marking", tier="cloud", processor=True)]
+    assert decide(wanted(marked=True, score=90), marking).endpoint == "marking"
     with pytest.raises(RequestRefused) as refused:
         decide(wanted(pin="edge", **only), fleet)
     assert refused.value.code == "policy_denied"

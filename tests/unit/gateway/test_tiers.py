@@ -1,14 +1,17 @@
 """What the tiers' file does not allow is not allowed, and a wrong one is refused by its entry."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import SettingsInvalid
+from gateway.models.tokenizer import Tokenizer
 from gateway.router import Thresholds
 from gateway.settings import Settings
 from gateway.tiers import CLASSES, Tiers, load
 from gateway.upstream import routes
+from watermark.prf import TOKEN_BITS
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "tiers.example.toml"
 REMOTE = """
@@ -84,6 +87,7 @@ async def test_a_class_without_a_tier_is_a_warning_at_start(tmp_path, caplog):
         (('profile = "vllm"', 'profile = "ollama"'), "one tenant"),
         (('serves = "m"', 'serves = "auto"'), "cannot be called"),
         (('boundary = "site"', ""), "boundary"),
+        (('"vllm"', '"sglang"\ntokenizer_file = "t"\ntenants = ["a"]'), "processor"),
         (('boundary = "site"', 'boundary = "local"'), "cannot be 'local'"),
         (("context_length = 4096", "context_length = 0"), "context_length"),
         ((REMOTE, REMOTE * 2), "two remotes"),
@@ -94,6 +98,49 @@ async def test_a_class_without_a_tier_is_a_warning_at_start(tmp_path, caplog):
 def test_a_wrong_file_is_refused_by_its_entry(change, message, tmp_path):
     with pytest.raises(SettingsInvalid, match=message):
         load(written(tmp_path, REMOTE.replace(*change)))
+
+
+def test_a_tokeniser_makes_a_server_a_marking_one(tmp_path, smollm2):
+    file = tmp_path / "tokenizer.json"
+    file.write_bytes(smollm2.assets["tokenizer.json"])
+    bare, marking = load(
+        written(
+            tmp_path,
+            REMOTE + REMOTE.replace("edge-1", "edge-2") + f'tokenizer_file = "{file}"\n',
+        )
+    ).remote
+    assert (bare.place().marks, bare.tokenizer(), bare.remote().capabilities.marks) == (
+        False, None, False,
+    )  # fmt: skip
+    assert marking.place().marks
+    assert marking.remote().capabilities.marks
+    text = "A caf\u00e9, <|im_start|> and all."
+    ours = Tokenizer(file.read_bytes())
+    assert marking.tokenizer().encode(text) == ours.encode(text)
+    assert marking.tokenizer().encode_with_offsets("Plain words.") == ours.encode_with_offsets(
+        "Plain words."
+    )
+
+
+@pytest.mark.parametrize("content", [None, b"{}", b"\xff\xfe", b"[1]"])
+def test_a_tokeniser_that_does_not_load_is_named(tmp_path, content):
+    file = tmp_path / "tokenizer.json"
+    if content is not None:
+        file.write_bytes(content)
+    (remote,) = load(written(tmp_path, REMOTE + f'tokenizer_file = "{file}"\n')).remote
+    with pytest.raises(SettingsInvalid, match=r"edge-1: .*tokenizer\.json"):
+        remote.tokenizer()
+
+
+def test_a_vocabulary_beyond_the_mark_is_refused_before_anything_is_marked(tmp_path):
+    vocabulary = {"a": 0, "b": 1 << TOKEN_BITS}
+    document = {"version": "1.0", "added_tokens": [], "model": {
+        "type": "WordLevel", "vocab": vocabulary, "unk_token": "a"}}  # fmt: skip
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(document))
+    (remote,) = load(written(tmp_path, REMOTE + f'tokenizer_file = "{file}"\n')).remote
+    with pytest.raises(SettingsInvalid, match="2\\^18"):
+        remote.tokenizer()
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from sandbox.candidates import candidates
 from watermark import vllm
+from watermark.argument import ARGUMENT, Mark, packed, unpacked
 from watermark.detector import detect
 from watermark.errors import KeyMalformed, TokenOutOfRange
 from watermark.sampler import Sampler
 from watermark.tensor_draws import CANDIDATES, Shape, TensorSampler, expanded
-from watermark.vllm import ARGUMENT, Mark, MarkProcessor, mark_of, packed, unpacked
+from watermark.vllm import MarkProcessor, mark_of
 
 KEY, SEED, V = b"\x07" * 32, b"\x09" * 32, 5000
 
@@ -252,11 +253,16 @@ def test_first_runner_leaves_a_context_seen_before_to_the_engine(torch):
     assert finite(processor.apply(engine.logits([request.history]))[0]).size == 1
 
 
-def test_first_runner_waits_for_tokens_that_are_not_known_yet(torch):
+def test_first_runner_leaves_tokens_that_come_late_unmarked_and_warns_once(torch, caplog):
     processor, engine = first_runner(torch), Engine(torch)
     request = Request(marked(), [1, 2], [5, -1])
     processor.update_state(update(added=[(0, request)]))
-    assert finite(processor.apply(engine.logits([[1, 2, 5]]))[0]).size == V
+    for _ in range(3):
+        assert finite(processor.apply(engine.logits([[1, 2, 5]]))[0]).size == V
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "--logits-processors" in line
+    request.outputs[-1] = 6
+    assert finite(processor.apply(engine.logits([[1, 2, 5, 6]]))[0]).size == 1
 
 
 def second_runner(torch, slots=4, length=700):
