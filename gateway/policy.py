@@ -40,7 +40,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tiers: where the request may go; `local` is this machine's sandboxes. marking: `required`
     keeps it from tiers whose answers carry no mark. retention_days: how long text is kept,
     encrypted, where the setting `keep_content` is on. redaction: what leaves this machine goes
-    under pseudonyms. label: answers carry a header that says a machine wrote them.
+    under pseudonyms. label: answers say that a machine wrote them, in a header and in words after
+    the text, English (`true` or "en") or Chinese ("zh"). manifest: a C2PA one follows the text.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}\Z")]
@@ -52,7 +53,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tiers: tuple[Tier, ...] = ("local",)
     marking: Literal["required", "where possible"] = "required"
     redaction: Literal["pseudonyms", "none"] = "pseudonyms"
-    label: bool = False
+    label: bool | Literal["en", "zh"] = False
+    manifest: bool = False
     retention_days: Annotated[int, msgspec.Meta(ge=0, le=36500)] = 0
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from gateway.api.asgi import REQUEST_ID, RULING, Scope, header, source_ip
 from gateway.api.sampling import Sampling
@@ -78,7 +79,7 @@ class Asking:
             source_ip=source_ip(asked.scope),
             shaping=request.shaping(),
             # What follows a text under a grammar would break it.
-            labelling=Labelling() if grammar else request.labelling(),
+            labelling=Labelling() if grammar else _labelling(ruling, request.labelling()),
             grammar=grammar,
             likely=likely,
             pseudonym=_pseudonym(asked.scope),
@@ -189,6 +190,15 @@ def _ruling(scope: Scope) -> Ruling:
     return ruling
 
 
+def _labelling(ruling: Ruling, asked: Labelling) -> Labelling:
+    """Return what follows the text: what was asked for, and at least what the policy wants."""
+    wanted = ruling.rule.label
+    visible: Literal["en", "zh"] | None = None
+    if wanted:
+        visible = "en" if wanted is True else wanted
+    return Labelling(asked.visible or visible, asked.manifest or ruling.rule.manifest)
+
+
 def _require_tier(ruling: Ruling, routing: Routing | None) -> None:
     """Raise unless the policy lets the request go where it is to go.
 
@@ -204,7 +214,7 @@ def _require_tier(ruling: Ruling, routing: Routing | None) -> None:
             kind="permission_error",
             code="policy_denied",
         )
-    if tier != "local" and ruling.rule.marking == "required":
+    if routing is not None and not routing.marks and ruling.rule.marking == "required":
         raise RequestRefused(
             f"The policy's rule {ruling.rule.name!r} wants a mark, and the tier {tier} gives none.",
             status=403,
