@@ -111,7 +111,10 @@ class Model(Struct):
 
 
 class Sampling(Struct):
-    """What shaped the answer; temperature and top_p in thousandths."""
+    """What shaped the answer; in thousandths what ends in `_milli`.
+
+    What bends the prediction is there only where it does. biased_tokens: of a `logit_bias`.
+    """
 
     temperature_milli: Count
     top_p_milli: Count
@@ -119,6 +122,11 @@ class Sampling(Struct):
     max_tokens: Count
     n: Count
     seeded: bool
+    min_p_milli: Count | None = None
+    repetition_penalty_milli: Count | None = None
+    frequency_penalty_milli: int | None = None
+    presence_penalty_milli: int | None = None
+    biased_tokens: Count | None = None
 
 
 class Issued(Struct):
@@ -137,13 +145,17 @@ class Scheme(Struct):
 
 
 class Choice(Struct):
-    """One choice of an answer, as it ended. log_evidence_milli: thousandths of nats."""
+    """One choice of an answer, as it ended. log_evidence_milli: thousandths of nats.
+
+    output_commitment: what a receipt opens, null where none can be given.
+    """
 
     trace_id: TraceId
     tokens: Count
     finish_reason: str | None
     output_hmac: Hmac
     mark: Text
+    output_commitment: Hmac | None = None
     log_evidence_milli: int | None = None
     sandbox: dict[str, Any] | None = None
 
@@ -178,7 +190,10 @@ class Label(Struct):
 
 
 class Outcome(Struct, tag_field="phase", tag="outcome"):
-    """What became of an intent. recipient: who else got the request."""
+    """What became of an intent. recipient: who else got the request.
+
+    commitment_epoch: of the key that the choices' commitments are salted with, null without one.
+    """
 
     ending: Literal["completed", "client_gone", "failed", "shutdown"]
     latency_ms: Count
@@ -192,6 +207,7 @@ class Outcome(Struct, tag_field="phase", tag="outcome"):
     label: Label | None = None
     acknowledgement_ms: Count | None = None
     content: Kept | None = None
+    commitment_epoch: Count | None = None
 
 
 class Recovered(Struct, tag_field="phase", tag="recovered"):
