@@ -24,12 +24,27 @@ def encode(value: Any) -> bytes:
             or a type that is not JSON.
     """
     try:
-        _check(value)
-        return msgspec.json.encode(value, order="sorted")
+        data = _written(value)
+        # What reads back as it was is plain JSON without floats: all else that the encoder takes
+        # becomes something that is not equal to it. The other rules need a closer look only where
+        # `decode` takes one; that look takes most of the time of a whole entry.
+        if data is None or _needs_check(data):
+            _check(value)
+            return msgspec.json.encode(value, order="sorted")
     except UnicodeEncodeError:
         raise NotCanonical("text is not valid Unicode") from None
     except RecursionError:
         raise NotCanonical("nesting is too deep") from None
+    return data
+
+
+def _written(value: Any) -> bytes | None:
+    """Return a value's encoding, or None where it does not read back as the same value."""
+    try:
+        data = msgspec.json.encode(value, order="sorted")
+        return data if _decoder.decode(data) == value else None
+    except (msgspec.MsgspecError, TypeError, OverflowError):
+        return None
 
 
 def decode(data: bytes) -> Any:
@@ -45,13 +60,21 @@ def decode(data: bytes) -> Any:
         value = _decoder.decode(data)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise NotCanonical(f"not canonical JSON: {error}") from None
-    # What came out of the decoder is plain JSON without floats. A number out of range has at
-    # least 16 digits and a name that is not ASCII has such a byte: else there is nothing to find.
-    if not data.isascii() or not data.startswith(b"{") or _may_hold_long_number(data):
+    # What came out of the decoder is plain JSON without floats.
+    if _needs_check(data):
         _check(value)
     if msgspec.json.encode(value, order="sorted") != data:
         raise NotCanonical("JSON in another form than the canonical one")
     return value
+
+
+def _needs_check(data: bytes) -> bool:
+    """Return whether plain JSON may still break a rule.
+
+    A number out of range has at least 16 digits and a name that is not ASCII has such a byte: else
+    there is nothing to find.
+    """
+    return not data.isascii() or not data.startswith(b"{") or _may_hold_long_number(data)
 
 
 def _check(value: Any) -> None:
