@@ -110,6 +110,10 @@ def service(path: Path) -> Secret:
 def _service(named: Mapping[str, Any]) -> Custodian:
     """Return the custodian that a custodian file names."""
     members = {key: value for key, value in named.items() if key != "kind"}
+    for name, value in members.items():
+        # None of them has another type, and a control character could end a header.
+        if not isinstance(value, str) or not value.isprintable():
+            raise SettingsInvalid(f"The custodian file's {name} is not plain text in quotes.")
     for name in ("token_file", "ca_file", "module", "pin_file"):
         if name in members:
             members[name] = Path(str(members[name])).expanduser()

@@ -1,6 +1,7 @@
 """AWS KMS as custodian: a symmetric key of the service wraps the KEK. Needs sealgate[aws]."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,16 +57,12 @@ class AwsKms:
         return kek
 
     def _call(self, verb: str, **arguments: Any) -> dict[str, Any]:
-        boto3 = library("boto3", extra="aws")
         exceptions = library("botocore.exceptions", extra="aws")
-        config = library("botocore.config", extra="aws").Config(**_LIMITS)
-        client = boto3.client(
-            "kms", region_name=self.region, endpoint_url=self.endpoint, config=config
-        )
         try:
-            answer: dict[str, Any] = getattr(client, verb)(
-                KeyId=self.key_id, EncryptionContext=_CONTEXT, **arguments
-            )
+            with closing(self._client()) as client:
+                answer: dict[str, Any] = getattr(client, verb)(
+                    KeyId=self.key_id, EncryptionContext=_CONTEXT, **arguments
+                )
         except exceptions.ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code in ("InvalidCiphertextException", "IncorrectKeyException"):
@@ -74,6 +71,17 @@ class AwsKms:
         except exceptions.BotoCoreError as error:
             kind = type(error).__name__
             raise CustodianUnusable(f"AWS KMS does not answer ({kind}). Try again.") from None
-        finally:
-            client.close()
         return answer
+
+    def _client(self) -> Any:
+        boto3 = library("boto3", extra="aws")
+        config = library("botocore.config", extra="aws").Config(**_LIMITS)
+        try:
+            return boto3.client(
+                "kms", region_name=self.region, endpoint_url=self.endpoint, config=config
+            )
+        except ValueError:
+            # An endpoint that is no address, or a region that is none.
+            raise CustodianUnusable(
+                "The region or endpoint of AWS KMS is not one. Write them as its documents do."
+            ) from None

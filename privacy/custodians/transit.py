@@ -85,12 +85,17 @@ class VaultTransit:
         headers = {"X-Vault-Token": self._token(), "Content-Type": "application/json"}
         if self.namespace:
             headers["X-Vault-Namespace"] = self.namespace
-        connection = self._connection()
+        try:
+            connection = self._connection()
+        except (OSError, ValueError) as error:
+            raise CustodianUnusable(
+                f"The Transit engine's address or ca_file cannot be used ({type(error).__name__})."
+            ) from None
         try:
             connection.request("POST", path, json.dumps(body), headers)
             response = connection.getresponse()
             status, raw = response.status, response.read(_ANSWER_LIMIT_BYTES)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise CustodianUnusable(
                 f"The Transit engine at {self.address} does not answer ({type(error).__name__})."
             ) from None

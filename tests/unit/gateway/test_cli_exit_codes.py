@@ -108,6 +108,28 @@ def test_verifier_key_that_is_none_is_a_slip_of_the_caller(sealgate, tmp_path, v
     assert "--vkey" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'kind = "vault-transit"\naddress = 5\nkey = "k"\ntoken_file = "t"',
+        'kind = "vault-transit"\naddress = "https://h"\nkey = ["k"]\ntoken_file = "t"',
+        'kind = "vault-transit"\naddress = "https://h"\nkey = "k\\r\\n"\ntoken_file = "t"',
+        'kind = "vault-transit"\naddress = "https://h"\nkey = "k"',
+        'kind = "aws-kms"\nkey_id = "k"\nregion = 5',
+        'kind = "systemd-credential"\nname = 5',
+        'kind = "nothing"',
+        "kind",
+        "",
+    ],
+)
+def test_custodian_file_that_names_none_is_a_slip_of_the_caller(sealgate, tmp_path, text):
+    (tmp_path / "custodian").write_text(text)
+    done = sealgate("init", "--home", "home", SEALGATE_CUSTODIAN_FILE="custodian")
+    assert done.returncode == 2
+    assert done.stderr.startswith("sealgate: ")
+    assert not (tmp_path / "home").exists()
+
+
 def test_init_without_a_secret_and_without_a_person_says_what_to_give(sealgate, tmp_path):
     done = sealgate("init", "--home", "home")
     assert done.returncode == 2

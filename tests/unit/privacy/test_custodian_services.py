@@ -167,6 +167,32 @@ def test_a_token_goes_over_no_open_line(tmp_path):
         VaultTransit("http://vault.example", "sealgate", tmp_path / "token").wrap(KEK)
 
 
+@pytest.mark.parametrize(
+    ("address", "options"),
+    [
+        ("https://[::1", {}),
+        ("https://h:99999", {}),
+        ("https://127.0.0.1:1", {"ca_file": Path("/dev/null")}),
+        ("https://127.0.0.1:1", {"ca_file": Path("/nowhere")}),
+        ("http://127.0.0.1:1", {"namespace": "a\r\nX-Evil: 1"}),
+    ],
+)
+def test_an_address_that_is_none_is_said_to_be_so(tmp_path, address, options):
+    (tmp_path / "token").write_text("a-token")
+    with pytest.raises(CustodianUnusable) as caught:
+        VaultTransit(address, "sealgate", tmp_path / "token", **options).wrap(KEK)
+    assert "a-token" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"region": "e u/"}, {"region": "eu", "endpoint": "nonsense"}, {"region": ""}]
+)
+def test_a_region_or_endpoint_of_kms_that_is_none_is_said_to_be_so(options):
+    pytest.importorskip("boto3", reason="the extra [aws]")
+    with pytest.raises(CustodianUnusable):
+        AwsKms("arn", **options).wrap(KEK)
+
+
 def test_an_absent_transit_engine_is_said_to_be_absent(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
