@@ -27,6 +27,8 @@ from gateway.errors import (
     HomeUnusable,
 )
 from gateway.models.errors import (
+    CompressionImpossible,
+    CompressionUnavailable,
     ModelError,
     ModelUnfetchable,
     ModelUnknown,
@@ -96,6 +98,8 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (ModelUnknown, USAGE),
     (ModelUnreadable, USAGE),
     (ModelUnsupported, USAGE),
+    (CompressionImpossible, USAGE),
+    (CompressionUnavailable, CANNOT),
     (KeyringExists, USAGE),
     (KeyringMissing, USAGE),
     (KeyringUnusable, CANNOT),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.compress import compress
 from gateway.cli.errors import FAILED
 from gateway.cli.output import (
     HomeOption,
@@ -20,6 +21,7 @@ from gateway.cli.output import (
     print_table,
     write_file,
 )
+from gateway.cli.sealing import print_sealed, record, seal, shown
 from gateway.cli.session import Session, opened
 from gateway.errors import FileUnwritable
 from gateway.models.bert import import_bert
@@ -33,8 +35,10 @@ from privacy.errors import SealBroken, SealMissing
 from privacy.sealed import CIPHER, SealedModel
 
 app = typer.Typer(
-    help="Models: fetch, import, seal, verify, list, inspect, statement.", no_args_is_help=True
+    help="Models: fetch, import, compress, seal, verify, list, inspect, statement.",
+    no_args_is_help=True,
 )
+app.command()(compress)
 ModelArgument = Annotated[str, typer.Argument(help="As `sealgate models list` shows it.")]
 
 
@@ -48,7 +52,7 @@ def fetch_named(
     """Fetch a reference model, its digest pinned, and seal it. The fetched file is removed."""
     with opened(home) as session:
         model = fetch_and_seal(session, name)
-    _print_sealed(model, as_json=as_json)
+    print_sealed(model, as_json=as_json)
 
 
 @app.command("import")
@@ -70,11 +74,11 @@ def import_file(
     with opened(home) as session:
         imported = import_model(file, model_id=model_id)
         _tell(imported)
-        model = _seal(session, imported)
+        model = seal(session, imported)
         if remove_source:
             sealed.verify(model.path, keyring=session.keyring)
             _remove(file)
-    _print_sealed(model, as_json=as_json)
+    print_sealed(model, as_json=as_json)
 
 
 def _tell(model: ImportedModel) -> None:
@@ -94,8 +98,8 @@ def seal_again(
     """Seal a model again under a fresh key. Copies of the earlier file no longer load."""
     with opened(home) as session:
         model = sealed.reencrypt(_container(session, model_id), keyring=session.keyring)
-        _record(session, "model.sealed", model)
-    _print_sealed(model, as_json=as_json)
+        record(session, "model.sealed", model)
+    print_sealed(model, as_json=as_json)
 
 
 @app.command()
@@ -105,9 +109,9 @@ def verify(
     """Check a sealed model: signatures, messages, digests. Exit code 1 if broken."""
     with opened(home) as session:
         model = sealed.verify(_container(session, model_id), keyring=session.keyring)
-        _record(session, "model.verified", model)
+        record(session, "model.verified", model)
     if as_json:
-        print_json(_shown(model) | {"verified": True})
+        print_json(shown(model) | {"verified": True})
     else:
         print_lines(f"{model.model_id} holds: {model.model_digest}, generation {model.generation}.")
 
@@ -189,7 +193,7 @@ def fetch_and_seal(session: Session, name: str) -> SealedModel:
     """
     with tempfile.TemporaryDirectory(dir=session.home.path, prefix=".fetch-") as scratch:
         imported = import_model(fetch(name, into=Path(scratch)), model_id=name)
-    return _seal(session, imported)
+    return seal(session, imported)
 
 
 def manifests(session: Session) -> Iterator[dict[str, Any]]:
@@ -215,33 +219,6 @@ def tokenizers(session: Session) -> dict[str, Tokenizer]:
             if reader.manifest["config"]["format"] == FORMAT:
                 found[model_id] = Tokenizer(reader.asset(TOKENIZER))
     return found
-
-
-def _seal(session: Session, imported: ImportedModel) -> SealedModel:
-    model = sealed.seal(
-        session.home.container(imported.model_id),
-        keyring=session.keyring,
-        model_id=imported.model_id,
-        config=imported.config,
-        graph=imported.graph,
-        tensors=imported.tensors,
-        assets=imported.assets,
-    )
-    _record(session, "model.sealed", model)
-    return model
-
-
-def _record(session: Session, operation: str, model: SealedModel) -> None:
-    session.record(
-        operation,
-        {
-            "model_id": model.model_id,
-            "model_digest": model.model_digest,
-            "generation": model.generation,
-            "cipher": CIPHER,
-            "sealed": True,
-        },
-    )
 
 
 def _container(session: Session, model_id: str) -> Path:
@@ -275,24 +252,3 @@ def _remove(file: Path) -> None:
             f"The model is sealed, but {file} cannot be removed: {error.strerror}. Remove it."
         ) from None
     note(f"Removed {file}. Its blocks may outlive it on the disk: only encrypted disks forget.")
-
-
-def _print_sealed(model: SealedModel, *, as_json: bool) -> None:
-    if as_json:
-        print_json(_shown(model))
-    else:
-        print_lines(
-            f"Sealed {model.model_id}, generation {model.generation}: {model.path}",
-            model.model_digest,
-        )
-
-
-def _shown(model: SealedModel) -> dict[str, Any]:
-    return {
-        "model_id": model.model_id,
-        "model_digest": model.model_digest,
-        "generation": model.generation,
-        "cipher": CIPHER,
-        "path": str(model.path),
-        "size_bytes": model.size_bytes,
-    }

@@ -23,3 +23,11 @@ class ModelUnknown(ModelError):
 
 class ModelUnreadable(ModelError):
     """The file that is named as a model's is not there, or cannot be read."""
+
+
+class CompressionImpossible(ModelError):
+    """What is asked for cannot be made of this model or this text; the message says why."""
+
+
+class CompressionUnavailable(ModelError):
+    """What compression needs is not installed; the message names the extra."""

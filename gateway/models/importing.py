@@ -73,39 +73,44 @@ def import_gguf(path: Path, *, model_id: str | None = None) -> ImportedModel:
         ModelError: The file is damaged or cut short.
     """
     with gguf.opened(path) as file:
-        shape = architecture.read(file)
-        vocab = vocabulary.read(file.metadata, size=shape.vocab_size)
-        graphs = onnx_graph.build(file, shape)
-        name = str(file.metadata.get("general.name") or path.stem)
-        config = {
-            "format": FORMAT,
-            "architecture": shape.name,
-            "name": name,
-            "layers": shape.layers,
-            "kv_heads": shape.kv_heads,
-            "head_dim": shape.head_dim,
-            "hidden": shape.hidden,
-            "context_length": shape.context_length,
-            "vocab_size": shape.vocab_size,
-            "eos": list(vocab.eos),
-            "bos": vocab.bos,
-            "quantisation": _quantisation(file),
-            "graphs": _places(graphs),
-            "source_sha256": hashlib.sha256(file.content).hexdigest(),
-            "licence": _text(file.metadata, "general.license"),
-        }
-        assets = {
-            TOKENIZER: vocab.tokenizer_json,
-            TEMPLATE: _chat_template(file.metadata).encode(),
-        }
-        return ImportedModel(
-            model_id or identifier(path.stem),
-            config,
-            graphs.prompt + graphs.step,
-            dict(graphs.tensors),
-            assets,
-            _conversions(file),
-        )
+        return imported(file, model_id=model_id or identifier(path.stem))
+
+
+def imported(file: GgufFile, *, model_id: str) -> ImportedModel:
+    """Turn an open file, or one that was made in memory, into what is sealed.
+
+    Raises:
+        ModelUnsupported, ModelError: As `import_gguf`.
+    """
+    shape = architecture.read(file)
+    vocab = vocabulary.read(file.metadata, size=shape.vocab_size)
+    graphs = onnx_graph.build(file, shape)
+    config = {
+        "format": FORMAT,
+        "architecture": shape.name,
+        "name": str(file.metadata.get("general.name") or model_id),
+        "layers": shape.layers,
+        "kv_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "hidden": shape.hidden,
+        "context_length": shape.context_length,
+        "vocab_size": shape.vocab_size,
+        "eos": list(vocab.eos),
+        "bos": vocab.bos,
+        "quantisation": _quantisation(file),
+        "graphs": _places(graphs),
+        "source_sha256": hashlib.sha256(file.content).hexdigest(),
+        "licence": _text(file.metadata, "general.license"),
+    }
+    assets = {TOKENIZER: vocab.tokenizer_json, TEMPLATE: _chat_template(file.metadata).encode()}
+    return ImportedModel(
+        model_id,
+        config,
+        graphs.prompt + graphs.step,
+        dict(graphs.tensors),
+        assets,
+        _conversions(file),
+    )
 
 
 def _places(graphs: Graphs) -> dict[str, Any]:
