@@ -52,6 +52,7 @@ def create_app(gateway: Gateway) -> App:
             metrics=gateway.metrics,
             receipt=gateway.receipt,
             body_limit_bytes=gateway.settings.body_limit_bytes,
+            spans=gateway.spans,
         )
         app.router.routes.append(Route(path, route, methods=["POST"]))
     for part in (models, openapi, provenance, receipts, audit, reports, health):

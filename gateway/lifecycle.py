@@ -4,11 +4,9 @@ Whatever is missing stops the start with its own error; nothing is ever served h
 """
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import secrets
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -22,9 +20,8 @@ from audit.store import existing_log
 from gateway import logbook, serving
 from gateway.anchoring import Trust, anchors, held_against, kept_anchored
 from gateway.answer import Answers
-from gateway.backends.local import LocalBackend
 from gateway.budgets import Budgets
-from gateway.catalogue import Catalogue, RemoteModel, ServedModel
+from gateway.catalogue import Catalogue, RemoteModel
 from gateway.console.desk import desk, permissions
 from gateway.custody import Secret
 from gateway.doorkeeper import Doorkeeper
@@ -39,9 +36,6 @@ from gateway.labelling import Labeller
 from gateway.limits import RequestLimits
 from gateway.marking import PURPOSE
 from gateway.metrics import Metrics
-from gateway.models.chat import ChatTemplate
-from gateway.models.importing import TEMPLATE, TOKENIZER
-from gateway.models.tokenizer import Tokenizer
 from gateway.parts import Gateway
 from gateway.peppers import peppers
 from gateway.policy import PolicyInForce, load
@@ -51,17 +45,13 @@ from gateway.recorder import Recorder
 from gateway.reports import Workshop, kept
 from gateway.routes import Routes
 from gateway.settings import Settings
+from gateway.spans import spans
 from gateway.throttle import Throttle
 from gateway.tokens import Issuer, Tokens
 from gateway.upkeep import flushed, measured
 from gateway.upstream import routes
 from privacy.broker import BrokerClient
-from sandbox import vocabulary
-from sandbox.launch import SendWeights
-from sandbox.limits import Limits
-from sandbox.pool import Pool
 from sandbox.probe import Wall, probe, require
-from sandbox.vocabulary import Vocabulary
 
 # So many waits and generations no request outlasts, whatever its choices wait for.
 LONGEST_REQUESTS = 10
@@ -110,6 +100,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         await stack.enter_async_context(flushed(budgets))
         await stack.enter_async_context(measured(settings, metrics, sequencer, catalogue))
         shop = Workshop(settings, home, engine, keys, catalogue, recorder)
+        tracing = await stack.enter_async_context(spans(settings))
         yield Gateway(
             settings=settings,
             catalogue=catalogue,
@@ -132,6 +123,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             reports=await stack.enter_async_context(kept(shop)),
             contents=contents(engine, keys),
             checks=lambda: _checks(sequencer, catalogue),
+            spans=tracing,
             desk=desk(settings, engine, KeyCare(keys, recorder, credentials)),
         )
 
@@ -178,38 +170,6 @@ async def _settled(
     await stack.enter_async_context(kept_anchored(engine, settings, places, sequencer.submit))
 
 
-async def _served(
-    model_id: str, settings: Settings, keys: BrokerClient, stack: AsyncExitStack
-) -> ServedModel:
-    """Bring one sealed model up: text side here, weights into a zygote of its own."""
-    manifest = await asyncio.to_thread(keys.manifest, model_id)
-    tokenizer = Tokenizer(keys.asset(model_id, TOKENIZER))
-    template = ChatTemplate(keys.asset(model_id, TEMPLATE).decode(), tokenizer)
-    pool = Pool(
-        size=settings.workers,
-        limits=Limits(),
-        send_weights=_sender(model_id, manifest["config"], keys, tokenizer),
-    )
-    await pool.start()
-    stack.push_async_callback(pool.stop)
-    backend = LocalBackend(
-        pool,
-        concurrency=settings.concurrency,
-        queue_s=settings.queue_s,
-        deadline_s=settings.deadline_s,
-    )
-    return ServedModel(
-        model_id=model_id,
-        digest=manifest["model_digest"],
-        generation=manifest["generation"],
-        created_s=manifest["created_s"],
-        config=manifest["config"],
-        tokenizer=tokenizer,
-        template=template,
-        backend=backend,
-    )
-
-
 def _throttle(settings: Settings) -> Throttle:
     return Throttle(most=settings.wrong_keys_per_minute, window_s=60.0, clock=time.monotonic)
 
@@ -225,22 +185,6 @@ def _tokens(settings: Settings) -> Tokens | None:
             settings.oidc_role_claim,
         )
     )
-
-
-def _sender(
-    model_id: str, config: Mapping[str, Any], keys: BrokerClient, tokenizer: Tokenizer
-) -> SendWeights:
-    """Return what gives a zygote its weights, from the key broker, and then its vocabulary."""
-    tokens = [tokenizer.token_bytes(token) for token in range(int(config["vocab_size"]))]
-    packed = vocabulary.pack(Vocabulary(tokens, [int(token) for token in config["eos"]]))
-
-    def send(destination: socket.socket) -> None:
-        keys.send_weights(model_id, destination)
-        # A zygote that did not take its weights says so itself.
-        with contextlib.suppress(ConnectionError):
-            destination.sendall(packed)
-
-    return send
 
 
 def _tracer(

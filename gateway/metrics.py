@@ -6,11 +6,14 @@ Each gateway has a registry of its own. docs/operations.md lists every metric; a
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+if TYPE_CHECKING:
+    from gateway.answer import Answer
 
 # What a request counts as that its client did not wait for.
 UNANSWERED = 499
@@ -179,7 +182,10 @@ class Metrics:
 
 
 class RequestTimes:
-    """One request's times. status: what it was answered with; 499 until it was."""
+    """One request's times. status: what it was answered with; 499 until it was.
+
+    code: of its refusal, None without one. answer: what was begun for it. asked_s: when that was.
+    """
 
     def __init__(self, metrics: Metrics, operation: str, clock: Callable[[], float]) -> None:
         self._metrics = metrics
@@ -188,6 +194,23 @@ class RequestTimes:
         self._first: float | None = None
         self.began = clock()
         self.status = UNANSWERED
+        self.code: str | None = None
+        self.answer: Answer | None = None
+        self.asked_s = 0.0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the request began."""
+        return self._clock() - self.began
+
+    @property
+    def first_text_s(self) -> float | None:
+        """Seconds to the first text, None before it."""
+        return None if self._first is None else self._first - self.began
+
+    def opened(self, answer: "Answer") -> None:
+        """Take note that an answer was begun."""
+        self.answer, self.asked_s = answer, self.elapsed_s
 
     def body(self, length: int) -> None:
         """Take note of a body's size."""
@@ -203,7 +226,7 @@ class RequestTimes:
 
     def refused(self, status: int, code: str | None) -> None:
         """Take note of a refusal."""
-        self.status = status
+        self.status, self.code = status, code or "invalid_request"
         self._metrics.of(self._metrics.refusals, self._operation, code or "invalid_request").inc()
 
     def ended(self, *, model: str, ending: str, marks: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from gateway.recorder import Recorder
 from gateway.reports import Reports
 from gateway.routes import Routes
 from gateway.settings import Settings
+from gateway.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Gateway:
     models. trace: finds the request behind a text. receipt: signs for a request's outcome. reports:
     compliance reports, asked for and kept. contents: text that is kept beside the log. checks: what
     readiness is made of, by name. desk: the console's own parts; None where it is off.
+    spans: tells a receiver of requests; None without one.
     """
 
     settings: Settings
@@ -46,3 +48,4 @@ class Gateway:
     checks: Callable[[], dict[str, bool]]
     routes: Routes | None = None
     desk: Desk | None = None
+    spans: Spans | None = None

@@ -121,6 +121,12 @@ class Settings(BaseSettings):
     admin_port: int | None = Field(
         default=None, ge=0, le=65535, description="Port that metrics are served on; none if absent."
     )
+    otlp_endpoint: str | None = Field(
+        default=None, description="OTLP/HTTP receiver that spans are sent to; none if absent."
+    )
+    otlp_headers_file: Path | None = Field(
+        default=None, description="File of headers for that receiver, one `name: value` a line."
+    )
     log_format: Literal["text", "json"] = Field(
         default="text", description="Form of the lines on standard error: text or json."
     )

@@ -33,6 +33,7 @@ from gateway.limits import RequestLimits
 from gateway.metrics import Metrics, RequestTimes
 from gateway.policy import PolicyInForce, Ruling
 from gateway.question import Ended, Piece, Question
+from gateway.spans import Spans
 from privacy.identifiers import find
 
 # Makes the outcome durable, and returns what the answer's last object holds beside it.
@@ -97,11 +98,16 @@ class Generating:
     metrics: Metrics
     receipt: Callable[[str], str]
     body_limit_bytes: int
+    spans: Spans | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; the client's leaving cancels it wherever it is."""
         with self.metrics.request(self.dialect.operation, time.monotonic) as times:
-            await self._answer(scope, receive, Sent(send, times=times), times)
+            try:
+                await self._answer(scope, receive, Sent(send, times=times), times)
+            finally:
+                if self.spans is not None:
+                    self.spans.tell(scope, self.dialect.operation, times)
 
     async def _answer(
         self, scope: Scope, receive: Receive, sent: Sent, times: RequestTimes
@@ -159,6 +165,7 @@ class Generating:
         ) as reservation:
             answer = await self.answers.open(question)
             sent.begun = True
+            times.opened(answer)
             ended = "completed"
             try:
                 close = self._closing(rendering, answer)

@@ -71,6 +71,7 @@ def test_every_route_is_documented():
         "receipt",
         "recorder",
         "routes",
+        "spans",
     )
     parts = dict.fromkeys(names)
     app = create_app(SimpleNamespace(settings=Settings(), **parts))._app

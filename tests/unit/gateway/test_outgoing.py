@@ -45,6 +45,7 @@ from privacy.deidentify import Pseudonyms
 from tests.unit.gateway import upstreams
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PATH = "/v1/chat/completions"
 CALLER = Principal("cred_1", "clinic", "ward", Role.CLIENT)
 POLICY = """
 version = 1
@@ -144,6 +145,7 @@ async def edge(
     size=3,
     dialect=ChatDialect,
     features=frozenset(FEATURES),
+    spans=None,
 ):
     """A route whose only endpoint is a real server. Yields that server and what asks the route."""
     async with upstreams.serving() as upstream:
@@ -163,12 +165,12 @@ async def edge(
         routes = Routes(balancer, {"edge-1": model}, Tiers(), {})
         policy = Policy(POLICY.format(redaction=redaction, agreement=agreement).encode())
         try:
-            yield upstream, asker(log, routes, policy, dialect=dialect)
+            yield upstream, asker(log, routes, policy, dialect=dialect, spans=spans)
         finally:
             await backend.close()
 
 
-def asker(log, routes, policy, *, dialect=ChatDialect):
+def asker(log, routes, policy, *, dialect=ChatDialect, spans=None):
     metrics = Metrics()
     recorder = Recorder(log.sequencer, acknowledgement_s=10)
     limits = RequestLimits(
@@ -185,9 +187,10 @@ def asker(log, routes, policy, *, dialect=ChatDialect):
         metrics=metrics,
         receipt=lambda _: "",
         body_limit_bytes=1 << 20,
+        spans=spans,
     )
 
-    async def ask(turns=None, *, data_class="public", **options):
+    async def ask(turns=None, *, data_class="public", headers=(), **options):
         given = {} if turns is None else {"messages": turns, "max_tokens": 256}
         body = json.dumps({"model": "far"} | given | options)
         messages = iter([{"type": "http.request", "body": body.encode()}])
@@ -199,8 +202,8 @@ def asker(log, routes, policy, *, dialect=ChatDialect):
         async def send(message):
             sent.append(message)
 
-        headers = [(b"x-sealgate-data-class", data_class.encode())]
-        scope = {"type": "http", "headers": headers, "client": None}
+        given = [(b"x-sealgate-data-class", data_class.encode()), *headers]
+        scope = {"type": "http", "headers": given, "client": None, "path": PATH}
         await RequestIds(route)(scope, receive, send)
         return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
 
