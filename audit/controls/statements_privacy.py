@@ -56,6 +56,21 @@ SELECT coalesce(detail ->> '$.budget', 'unspecified') AS budget, tenant,
 SELECT day, coalesce(sum(CAST(detail ->> '$.epsilon_micro' AS INTEGER)), 0) AS spent_micro
   FROM event WHERE operation = 'budget.spent' AND {IN_PERIOD}
  GROUP BY day ORDER BY day""",
+    # Of models sealed up to the period's end: one that answers now may have been trained before.
+    "training_certificates": """\
+SELECT idx, day, coalesce(detail ->> '$.model_id', 'unspecified') AS model_id,
+       coalesce(detail ->> '$.model_digest', '') AS model_digest,
+       coalesce(detail ->> '$.training_certificate', '') AS certificate,
+       coalesce(CAST(detail ->> '$.training.run' AS TEXT), '') AS run,
+       coalesce(CAST(detail ->> '$.training.epsilon' AS TEXT), '') AS epsilon,
+       coalesce(CAST(detail ->> '$.training.delta' AS TEXT), '') AS delta,
+       coalesce(CAST(detail ->> '$.training.relation' AS TEXT), '') AS relation,
+       coalesce(CAST(detail ->> '$.training.audit_bound' AS TEXT), '') AS audit_bound,
+       coalesce(CAST(detail ->> '$.training.audit_cap' AS TEXT), '') AS audit_cap,
+       coalesce(CAST(detail ->> '$.training.audit_control' AS TEXT), '') AS audit_control
+  FROM event WHERE operation = 'model.sealed' AND time_ms < :end
+   AND json_type(detail, '$.training') = 'object'
+ ORDER BY idx""",
     "label_records": f"""\
 SELECT count(*) AS answers,
        coalesce(sum(explicit_label = 1), 0) AS explicit_written,

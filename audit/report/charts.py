@@ -47,6 +47,18 @@ def draw_daily(days: Sequence[date], series: Sequence[Series], *, unit: str) -> 
     return _columns(_thinned(labels), summed, across=span, up=f"{unit} per {_run(run)}")
 
 
+def draw_daily_peak(days: Sequence[date], peaks: Series, *, unit: str) -> Drawing:
+    """Draw the highest value of each day as columns; of long periods, of equal runs of days."""
+    run = max(1, -(-len(days) // MOST_BARS))
+    starts = range(0, len(days), run)
+    highest = Series(
+        peaks.name, peaks.colour, tuple(max(peaks.counts[at : at + run]) for at in starts)
+    )
+    span = "day (UTC)" if run == 1 else f"{run} days (UTC), by first day"
+    labels = [days[at].strftime("%d %b") for at in starts]
+    return _columns(_thinned(labels), [highest], across=span, up=f"{unit}, longest of {_run(run)}")
+
+
 def draw_histogram(labels: Sequence[str], series: Series, *, across: str, up: str) -> Drawing:
     """Draw one series as columns over named classes."""
     return _columns(list(labels), [series], across=across, up=up)

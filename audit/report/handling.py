@@ -70,6 +70,7 @@ def budgets(dossier: Dossier) -> list[Flowable]:
         return [
             *heading("Privacy budgets"),
             look.text("No expense of a privacy budget is recorded in the period."),
+            *_trained(dossier),
         ]
     return [
         *heading("Privacy budgets"),
@@ -84,7 +85,46 @@ def budgets(dossier: Dossier) -> list[Flowable]:
             [30, 25, 13, 16, 16],
             numbers=[2, 3, 4],
         ),
+        *_trained(dossier),
     ]  # fmt: skip
+
+
+def _trained(dossier: Dossier) -> list[Flowable]:
+    """Print what each certificate of a private training promises, and what its audit could show."""
+    rows = dossier.rows("training_certificates")
+    if not rows:
+        return [look.text("No model that was trained privately is on record.")]
+    return [
+        look.text("Models that were trained privately", "subheading"),
+        look.text(
+            "Epsilon and delta bound what one record can have changed; they are proved by the "
+            "accountant that the certificate names. The audit's bound is a lower one, at 95 % "
+            "confidence: what an attack on the run, or on a rehearsal of its plan, did show. Its "
+            "cap is the most that so many guesses could have shown, and its control the same "
+            "attack with the noise off: a small bound says little under a small cap, and nothing "
+            "under a small control."
+        ),
+        table(
+            ["Model", "Certificate", "Epsilon", "Delta", "Audit: bound", "cap", "control"],
+            [
+                [look.shortened(str(each["model_id"]), 40), each["certificate"],
+                 *(_figure(each[name]) for name in
+                   ("epsilon", "delta", "audit_bound", "audit_cap", "audit_control"))]
+                for each in rows
+            ],
+            [19, 27, 11, 12, 12, 9, 10],
+            numbers=[2, 3, 4, 5, 6],
+            codes=[1],
+        ),
+    ]  # fmt: skip
+
+
+def _figure(text: str) -> str:
+    """Print a figure that the log keeps as text, to four digits; what is none, as it is."""
+    try:
+        return f"{float(text):.4g}"
+    except ValueError:
+        return text or "none"
 
 
 def _classes(dossier: Dossier) -> list[Flowable]:

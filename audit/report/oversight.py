@@ -5,7 +5,7 @@ from typing import Any
 from reportlab.platypus import Flowable, KeepTogether
 
 from audit.report import typography as look
-from audit.report.charts import Series, draw_histogram
+from audit.report.charts import Series, draw_daily_peak, draw_histogram
 from audit.report.dossier import Dossier
 from audit.report.layout import heading, table
 
@@ -80,14 +80,47 @@ def anchors(dossier: Dossier) -> list[Flowable]:
         return [*_places(dossier), look.text("No entry of the period records an anchor.")]
     return [
         *_places(dossier),
+        *_lag(dossier),
         table(
-            ["Day", "Anchored at", "Times", "Newest size", "Longest lag (ms)"],
-            [[each["day"], each["kind"], each["anchors"], each["size"], each["longest_lag_ms"]]
-             for each in rows],
-            [20, 32, 14, 17, 17],
-            numbers=[2, 3, 4],
+            ["Anchored at", "Days", "Times", "Newest size", "Longest lag (ms)"],
+            [_kind(kind, [each for each in rows if each["kind"] == kind])
+             for kind in sorted({each["kind"] for each in rows})],
+            [32, 14, 17, 18, 19],
+            numbers=[1, 2, 3, 4],
         )
     ]  # fmt: skip
+
+
+def _kind(kind: str, rows: list[dict[str, Any]]) -> list[object]:
+    """Put the days of one kind of place together: a month of rows would hide what matters."""
+    return [
+        kind,
+        len(rows),
+        sum(each["anchors"] for each in rows),
+        max(each["size"] for each in rows),
+        max(each["longest_lag_ms"] for each in rows),
+    ]
+
+
+def _lag(dossier: Dossier) -> list[Flowable]:
+    """Draw how long entries waited for an anchor, at whichever place was the slowest."""
+    longest: dict[str, int] = {}
+    for each in dossier.rows("anchors"):
+        longest[each["day"]] = max(longest.get(each["day"], 0), each["longest_lag_ms"])
+    days = dossier.days()
+    seconds = tuple(-(-longest.get(day.isoformat(), 0) // 1000) for day in days)
+    return [
+        KeepTogether(
+            [
+                draw_daily_peak(days, Series("lag", look.ANSWERED, seconds), unit="seconds"),
+                look.text(
+                    "Anchor lag: the longest that an entry of the day waited before a place "
+                    "outside the log's reach held a checkpoint that covers it.",
+                    "caption",
+                ),
+            ]
+        )
+    ]
 
 
 def _places(dossier: Dossier) -> list[Flowable]:

@@ -106,6 +106,22 @@ def _stated(log):
     log.system("budget.spent", budget="cohort", epsilon_micro=250_000, limit_micro=1_000_000)
     log.system("log.anchored", kind="witness", size=9, lag_ms=1_250)
     log.system("incident.opened", incident="inc_1", severity="high")
+    log.system(
+        "model.sealed",
+        model_id="cohort-notes",
+        model_digest=f"sha256:{'cd' * 32}",
+        cipher="AES-256-GCM (Cobblestone)",
+        training_certificate=f"sha256:{'ce' * 32}",
+        training={
+            "run": "run_1",
+            "epsilon": "2.9871234",
+            "delta": "1e-05",
+            "relation": "add-or-remove-one",
+            "audit_bound": "0.31",
+            "audit_cap": "3.5",
+            "audit_control": None,
+        },
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,6 +139,14 @@ def _stated(log):
         "1,250",
         "incident.opened",
         "inc_1",
+        "Anchor lag: the longest",
+        "seconds, longest of day",
+        "Models that were trained privately",
+        "cohort-notes",
+        "2.987",
+        "1e-05",
+        "0.31",
+        "3.5",
         "Acknowledgement of 1 entries by the log: median 3 ms",
     ],
 )
@@ -142,6 +166,7 @@ def test_pseudonym_is_in_no_report(report, good_log):
     [
         "No request records what a detector",
         "No expense of a privacy budget",
+        "No model that was trained privately is on record",
         "No disclosure is recorded",
         "no step is recorded",
         "No anchor was given to this report",
