@@ -10,7 +10,7 @@ SEALGATE_KEY_FILE ?= $(CURDIR)/.sealgate/key
 demo serve: export SEALGATE_HOME := $(SEALGATE_HOME)
 demo serve: export SEALGATE_KEY_FILE := $(SEALGATE_KEY_FILE)
 
-.PHONY: setup bench-setup bench-data demo serve test test-all soak check format lock clean
+.PHONY: setup bench-setup bench-data demo serve test test-all soak check docs dist sbom advisories format lock clean
 
 # Serving and the demo need no test tools; setup adds them.
 setup: $(VENV)/.dev
@@ -57,6 +57,29 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/unit/test_docs.py
+
+# The site, from docs/ alone; a broken link or a page that no menu names fails.
+docs: setup
+	$(BIN)/mkdocs build --quiet --strict --config-file .mkdocs.yml
+
+# Wheel and sdist, the same bytes from the same commit.
+dist: setup
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation --outdir dist .
+	cd dist && sha256sum sealgate-*
+
+# What serving installs, with licences and who needs whom (CycloneDX); digests stand in the lock file.
+sbom: dist
+	rm -rf build/serving
+	$(PYTHON) -m venv build/serving
+	build/serving/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements.lock
+	build/serving/bin/python -m pip --quiet --disable-pip-version-check install --no-deps dist/sealgate-*.whl
+	build/serving/bin/python -m pip --quiet --disable-pip-version-check uninstall --yes pip setuptools
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file dist/sealgate.cdx.json build/serving/bin/python
+
+# Known vulnerabilities of what serving installs. Strict: a package that nobody could ask about fails.
+advisories: setup
+	$(BIN)/pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip
 
 format: setup
 	$(BIN)/ruff format .
