@@ -28,13 +28,13 @@ _AT_A_TIME = 500
 WAITING_LIMIT = 1024
 
 _log = logging.getLogger("sealgate")
-_metadata = sa.MetaData()
+metadata = sa.MetaData()
 _table = sa.Table(
     "fingerprint",
-    _metadata,
-    sa.Column("number", sa.BigInteger, primary_key=True),
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("request_id", sa.String(128), primary_key=True),
-    sa.Column("choice", sa.Integer, primary_key=True),
+    sa.Column("choice", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("tenant", sa.String(64), nullable=False),
     sa.Column("size", sa.Integer, nullable=False),
 )
@@ -79,7 +79,9 @@ class Fingerprints:
         self._keys = keys
         self._waiting: deque[_Kept] = deque()
         self._lock = Lock()
-        _metadata.create_all(engine)
+        # Under the log's lock: two gateways that start at once would both find it missing.
+        with store.writing(engine).begin() as connection:
+            metadata.create_all(connection)
 
     async def keep_untraceable(
         self, question: Question, choices: Sequence[Choice], *, key: bytes
