@@ -9,9 +9,13 @@ from dataclasses import dataclass
 WIDTH = 720.0
 HEIGHT = 180.0
 _LEFT = 48.0
+# Room for half of the last day's label.
+_RIGHT = 12.0
 _TOP = 8.0
 _BOTTOM = 22.0
 _GAP = 0.28
+# Tops of a scale that people read with ease, in tenths of a power of ten.
+_STEPS = (10, 12, 16, 20, 24, 30, 40, 50, 60, 80)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ def stacked(days: Sequence[tuple[str, Mapping[str, int]]]) -> Stacked:
     """Lay days out as stacked bars. days: at least one, each with the same words in order."""
     most = max(sum(counts.values()) for _, counts in days)
     top = _round_up(most)
-    room, floor = WIDTH - _LEFT, HEIGHT - _BOTTOM
+    room, floor = WIDTH - _LEFT - _RIGHT, HEIGHT - _BOTTOM
     scale = (floor - _TOP) / top
     slot = room / len(days)
     bars = []
@@ -137,15 +141,13 @@ def ages(rows: Sequence[tuple[str, int]], *, mark: int) -> Ages:
 
 def _round_up(most: int) -> int:
     """Return an even top of the scale, at least 2, whose half is whole too."""
-    if most <= 2:  # noqa: PLR2004 - The least scale.
-        return 2
     power = 1
-    while power * 10 < most:
+    while True:
+        for step in _STEPS:
+            top = step * power // 10
+            if top >= max(most, 2) and top % 2 == 0 and step * power % 10 == 0:
+                return top
         power *= 10
-    for step in (2, 4, 6, 8, 10, 20):
-        if step * power >= most:
-            return step * power
-    return 20 * power
 
 
 def _r(value: float) -> float:

@@ -134,7 +134,7 @@ class Gate:
 def failure(visit: Visit, refused: RequestRefused) -> Response:
     """Return the page that says why there is no other."""
     code = refused.code or "invalid_request"
-    return visit.page(
+    response = visit.page(
         "failure.html",
         status=refused.status,
         status_code=refused.status,
@@ -142,6 +142,11 @@ def failure(visit: Visit, refused: RequestRefused) -> Response:
         title=visit.words.known(f"failure.{code}.title", visit.words("failure.title")),
         message=visit.words.known(f"failure.{code}", refused.message),
     )
+    if visit.partial:
+        # The whole page says it, not the part that was to change.
+        response.headers["hx-retarget"] = "body"
+        response.headers["hx-reswap"] = "innerHTML"
+    return response
 
 
 def _to_sign_in(visit: Visit, *, ended: bool) -> Response:

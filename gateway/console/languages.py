@@ -8,11 +8,19 @@ from pathlib import Path
 
 LANGUAGES = ("en", "zh")
 _DIRECTORY = Path(__file__).parent / "messages"
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+# Names of powers of ten, the largest first; a number is said in the first that it reaches.
+_POWERS = {
+    "en": ((12, "trillion"), (9, "billion"), (6, "million"), (3, "thousand")),
+    "zh": ((12, "万亿"), (8, "亿"), (4, "万")),
+}
+# Beyond this nobody has a word.
+_SAID = 14
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One language's messages. tag: as HTML names it; own: the language's name in itself."""
+    """One language's messages, by key."""
 
     code: str
     messages: Mapping[str, str] = field(repr=False)
@@ -29,6 +37,14 @@ class Words:
             KeyError: There is no such message.
         """
         return self.messages[key].format(**values)
+
+    def power(self, exponent: int) -> str:
+        """Say ten to the power of `exponent` in words, as far as there are any."""
+        raised = f"10{str(exponent).translate(_RAISED)}"
+        for least, name in _POWERS[self.code]:
+            if least <= exponent <= _SAID:
+                return f"{10 ** (exponent - least)} {name} ({raised})"
+        return raised
 
     def known(self, key: str, otherwise: str) -> str:
         """Return a message that may be missing, for words that come from elsewhere."""

@@ -11,6 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
+# No line ends between a number and its sign.
+_SPACE = "\u00a0"
 
 
 class Templates:
@@ -63,10 +65,11 @@ def share(part: float, whole: float) -> str:
     percent = 100 * part / whole
     # What is not all must not read as all, nor something as nothing.
     if 0 < percent < 0.1:  # noqa: PLR2004 - The last digit shown.
-        return "< 0.1 %"
+        return f"< 0.1{_SPACE}%"
     if 99.9 < percent < 100:  # noqa: PLR2004
-        return "> 99.9 %"
-    return f"{percent:.0f} %" if percent in (0, 100) else f"{percent:.1f} %"
+        return f"> 99.9{_SPACE}%"
+    digits = 0 if percent in (0, 100) else 1
+    return f"{percent:.{digits}f}{_SPACE}%"
 
 
 @cache

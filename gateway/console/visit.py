@@ -87,9 +87,11 @@ class Visit:
         return self.request.headers.get(_PARTIAL) == "true"
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
-        """Return a page."""
+        """Return a page, or what an open page asked for a part of itself."""
         text = self.console.templates.render(template, {**self._common(), **values})
-        return Response(text, status, media_type="text/html; charset=utf-8")
+        response = Response(text, status, media_type="text/html; charset=utf-8")
+        response.headers["vary"] = "cookie, accept-language, hx-request"
+        return response
 
     def to(self, path: str) -> Response:
         """Send the browser to another page, which it is to GET."""

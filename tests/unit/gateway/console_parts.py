@@ -24,7 +24,7 @@ from gateway.console.desk import desk
 from gateway.doorkeeper import Doorkeeper
 from gateway.identity import Credentials, Role
 from gateway.keycare import KeyCare
-from gateway.peppers import peppers
+from gateway.peppers import Peppers
 from gateway.policy import PolicyInForce
 from gateway.provenance import Passage, Trace
 from gateway.recorder import Recorder
@@ -82,7 +82,7 @@ def gateway(directory: Path, *, throttle=100, **settings):
 
 
 def _parts(settings, home, engine, broker, sequencer, *, throttle):
-    credentials = Credentials(engine, peppers=peppers(broker))
+    credentials = Credentials(engine, peppers=Peppers(broker))
     recorder = Recorder(sequencer, acknowledgement_s=20)
     keys = {role.value: _credential(credentials, role) for role in Role}
     keys["second"] = _credential(credentials, Role.SECURITY, "Bo Second")
@@ -145,7 +145,9 @@ def record(parts, *events):
         parts.sequencer.submit(event).result(20)
 
 
-def answered(request_id, *, name="Ward app", now=None, data_class="phi", mark="traceable", end="exit"):
+def answered(
+    request_id, *, name="Ward app", now=None, data_class="phi", mark="traceable", end="exit"
+):
     """Return intent and outcome of a request."""
     now = now or datetime.now(UTC)
     model = {"id": "small", "digest": f"sha256:{'a' * 64}", "generation": 1}
