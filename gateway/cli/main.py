@@ -25,6 +25,7 @@ from gateway.cli import (
     watermark,
 )
 from gateway.cli.errors import KNOWN, exit_code
+from sandbox.confinement import forbid_dumps
 
 app = typer.Typer(
     name="sealgate",
@@ -54,6 +55,9 @@ app.add_typer(budget.app, name="budget")
 
 def main() -> None:
     """Run one command; every known failure is one line on standard error and its exit code."""
+    # A command may hold an open keyring, a gateway requests: neither is in a core file, nor for
+    # the account's other processes to read.
+    forbid_dumps()
     try:
         app()
     except KNOWN as error:

@@ -195,7 +195,9 @@ def test_a_kill_at_every_point_leaves_the_old_state_or_the_new(place, tmp_path):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
 @pytest.mark.parametrize("call", ["fsync", "replace", "open"])
-@pytest.mark.parametrize("name", ["rotate", "rekey", "destroy", "reencrypt"])
+@pytest.mark.parametrize(
+    "name", ["rotate", "rekey", "destroy", "revoke", "settle", "reencrypt", "seal"]
+)
 def test_a_failing_disk_leaves_what_was_there(place, monkeypatch, name, call, number):
     keyring = Keyring.unlock(place / "keyring", KeyFile(place / "key"))
     before = (place / "keyring" / "keyring.json").read_bytes()
@@ -217,6 +219,31 @@ def test_a_failing_disk_leaves_what_was_there(place, monkeypatch, name, call, nu
     assert keyring.snapshot().content.kek_epoch == 1
     assert keyring.active_epoch("watermark") == 2
     holds(place)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize("call", ["fsync", "rename", "replace", "open"])
+@pytest.mark.parametrize(("name", "made"), [("create", "born"), ("restore", "again")])
+def test_a_failing_disk_makes_no_keyring(place, monkeypatch, name, made, call, number):
+    keyring = Keyring.unlock(place / "keyring", KeyFile(place / "key"))
+    DEEDS["restore"](place, keyring)
+    shutil.rmtree(place / "again")
+    real = getattr(os, call)
+
+    def fail(path, *arguments, **options):
+        if call == "open" and not arguments[0] & os.O_CREAT:
+            return real(path, *arguments, **options)
+        raise OSError(number, os.strerror(number))
+
+    before = sorted(place.iterdir())
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(KeyringUnusable):
+        DEEDS[name](place, keyring)
+    monkeypatch.undo()
+    assert sorted(place.iterdir()) == before
+    # Once the disk is well, the same deed succeeds.
+    DEEDS[name](place, keyring)
+    Keyring.unlock(place / made, KeyFile(place / "key"))
 
 
 FULL = """

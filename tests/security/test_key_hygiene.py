@@ -180,3 +180,76 @@ def test_the_key_brokers_arguments_and_environment_hold_no_secret(tmp_path, monk
             content = Path(f"/proc/{pid}/{name}").read_bytes()
             assert not any(form in content for form in forms(secret))
         assert Path(f"/proc/{pid}/environ").read_bytes() == b""
+
+
+def test_a_command_is_undumpable_before_it_opens_anything():
+    script = (
+        "import ctypes, resource\n"
+        "from gateway.cli import main\n"
+        "def app():\n"
+        "    assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0  # PR_GET_DUMPABLE\n"
+        "    assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)\n"
+        "main.app = app\n"
+        "main.main()\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def regions(pid):
+    """Yield the readable stretches of a process's memory, and whether each is locked."""
+    found = []
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        head = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)", line)
+        if head:
+            found.append([int(head[1], 16), int(head[2], 16), head[3], head[4], False])
+        elif line.startswith("VmFlags:"):
+            found[-1][-1] = "lo" in line.split()
+    for start, end, rights, name, locked in found:
+        if "r" in rights and not name.startswith("[v"):
+            yield start, end, locked
+
+
+def copies(pid, secret):
+    """Count a secret in a process's memory: in locked stretches, and in others."""
+    counted = {True: 0, False: 0}
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for start, end, locked in regions(pid):
+            try:
+                content = os.pread(memory.fileno(), end - start, start)
+            except OSError:
+                continue
+            counted[locked] += content.count(secret)
+    return counted
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="Only root reads an undumpable process's memory.")
+def test_what_the_key_broker_holds_is_locked_and_what_it_used_is_gone(tmp_path, monkeypatch):
+    from gateway import keybroker  # noqa: PLC0415
+    from gateway.custody import Secret  # noqa: PLC0415
+    from gateway.home import create  # noqa: PLC0415
+
+    home = create(tmp_path / "home")
+    KeyFile.create(tmp_path / "key")
+    keyring = Keyring.create(home.keyring, KeyFile(tmp_path / "key"))
+    seen, real = [], subprocess.Popen
+
+    def started(*arguments, **options):
+        process = real(*arguments, **options)
+        seen.append(process.pid)
+        return process
+
+    monkeypatch.setattr(keybroker.subprocess, "Popen", started)
+    with keybroker.running(home, Secret("keyfile", str(tmp_path / "key").encode())) as client:
+        for number in range(50):
+            client.derive("watermark", b"%d" % number)
+            client.sign("checkpoint", b"%d" % number)
+        snapshot = keyring.snapshot()
+        kek = copies(seen[0], snapshot.kek.read())
+        assert kek[True] >= 1
+        assert kek[False] == 0
+        for used in (
+            (tmp_path / "key").read_bytes(),
+            snapshot.open(snapshot.master("watermark", None)),
+            snapshot.open(snapshot.signing_key("checkpoint", "Ed25519")),
+        ):
+            assert copies(seen[0], used)[False] == 0
