@@ -9,29 +9,25 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
 from audit.errors import AuditError
 from gateway import logbook
-from gateway.choice import Choice, Failure, job
+from gateway.chance import Chance
+from gateway.choice import Choice
 from gateway.fingerprints import Fingerprints
 from gateway.keeping import ANSWER, PROMPT, Keeper, answered
 from gateway.labelling import Labeller
-from gateway.question import Ended, Labelling, Piece, Question, TokenLikelihood
+from gateway.question import Ended, Piece, Question, TokenLikelihood
 from gateway.recorder import Recorder
-from gateway.request_secrets import Secrets, derived
-from gateway.remote_reading import Said
-from gateway.speaking import Begun, Whole, spoken
-from gateway.stopping import StopWatcher
-from privacy.broker import BrokerClient
-from sandbox.errors import GrammarRefused, SandboxError
+from gateway.request_secrets import Secrets, drawn
+from gateway.requestkeys import RequestKeys
+from gateway.speaking import Begun
+from gateway.telling import Telling, interleaved
 from watermark import receipts
-
-# A client that reads slowly holds its sandboxes back here instead of filling memory.
-QUEUED_PIECES = 64
 
 _log = logging.getLogger("sealgate")
 
@@ -42,7 +38,7 @@ class Answers:
     def __init__(
         self,
         recorder: Recorder,
-        keys: BrokerClient,
+        keys: RequestKeys,
         fingerprints: Fingerprints | None = None,
         labeller: Labeller | None = None,
         keeper: Keeper | None = None,
@@ -52,6 +48,7 @@ class Answers:
         self._fingerprints = fingerprints
         self._labeller = labeller
         self._keeper = keeper or Keeper()
+        self._chance = Chance()
 
     async def open(self, question: Question) -> "Answer":
         """Make the intent durable and return the answer, not yet begun.
@@ -60,11 +57,13 @@ class Answers:
             LogUnavailable: The intent is not on disk; nothing has run.
             PrivacyError: The keys cannot be used; nothing has run.
         """
-        secrets = await asyncio.to_thread(derived, question, self._keys)
+        tenant = question.principal.tenant
+        keys = await self._keys.tenant(tenant)
+        receipt_key = self._keys.receipt(tenant, question.request_id, epoch=keys.audit_epoch)
         answer = Answer(
             question=question,
             recorder=self._recorder,
-            secrets=secrets,
+            secrets=drawn(question, keys, self._chance.take),
             fingerprints=self._fingerprints,
             labeller=self._labeller,
             keeper=self._keeper,
@@ -73,6 +72,12 @@ class Answers:
         began = time.monotonic()
         await self._recorder.record(answer.intent(), retraction=answer.retraction)
         answer.acknowledgement_ms = round((time.monotonic() - began) * 1000)
+        try:
+            # Asked for before the intent was on its way, so that both were waited for at once.
+            answer.receipt_key = await receipt_key
+        except BaseException:
+            await asyncio.shield(answer.abandon("failed", status=503))
+            raise
         return answer
 
 
@@ -103,6 +108,8 @@ class Answer:
         self._served: Begun | None = None
         # How long the log took to say that the intent is durable.
         self.acknowledgement_ms: int | None = None
+        # What its commitments are salted with; an answer that never began has none.
+        self.receipt_key: bytes | None = None
 
     @property
     def completion_tokens(self) -> int:
@@ -151,30 +158,19 @@ class Answer:
         """Keep text beside the log, if it is to be kept, before the entry that tells of it."""
         self._kept[kind] = await self._keeper.keep(self.question, kind, text)
 
-    async def pieces(self) -> AsyncGenerator[Piece | Ended, None]:
-        """Yield text as it may be sent, the choices interleaved, each ended by `Ended`.
+    async def pieces(self) -> AsyncGenerator[Sequence[Piece | Ended], None]:
+        """Yield what may be sent, as much as came together, each choice ended by an `Ended`.
 
         Raises:
             RequestRefused: No sandbox or slot came free in time.
             SandboxError, UpstreamFailed: One ended before its answer did.
         """
-        queue: asyncio.Queue[Piece | Ended | Failure] = asyncio.Queue(maxsize=QUEUED_PIECES)
-        tasks = [
-            asyncio.create_task(self._generate(index, queue)) for index in range(len(self._choices))
-        ]
-        try:
-            left = len(tasks)
-            while left:
-                item = await queue.get()
-                if isinstance(item, Failure):
-                    raise item.error
-                left -= isinstance(item, Ended)
-                yield item
-        finally:
-            for task in tasks:
-                task.cancel()
-            # Every sandbox of the request is dead before its outcome is written.
-            await asyncio.gather(*tasks, return_exceptions=True)
+        tellings = [self._telling(index) for index in range(len(self._choices))]
+        # Between one choice and its reader there is no need for a task and a queue.
+        source = tellings[0] if len(tellings) == 1 else interleaved(tellings)
+        async with aclosing(source) as batches:
+            async for batch in batches:
+                yield batch
 
     async def complete(self) -> None:
         """Make the outcome of a complete answer durable.
@@ -184,9 +180,8 @@ class Answer:
         """
         await self._close("completed", status=200)
         if self._fingerprints is not None:
-            epoch = self._secrets.audit_epoch
-            keep = self._fingerprints.remember_untraceable
-            await asyncio.to_thread(keep, self.question, self._choices, epoch=epoch)
+            key = self._secrets.fingerprint_key
+            await self._fingerprints.keep_untraceable(self.question, self._choices, key=key)
 
     async def abandon(self, ending: str, *, status: int) -> None:
         """Record that the answer did not complete.
@@ -232,7 +227,7 @@ class Answer:
             self.question,
             epoch=self._secrets.epoch,
             choices=[self._end(index, choice) for index, choice in enumerate(self._choices)],
-            commitment_epoch=self._secrets.audit_epoch,
+            commitment_epoch=self._secrets.audit_epoch if self.receipt_key else None,
             ending=ending,
             status=status,
             latency_ms=round((time.monotonic() - self._began) * 1000),
@@ -245,78 +240,27 @@ class Answer:
 
     def _end(self, index: int, choice: Choice) -> logbook.ChoiceEnd:
         text = "".join(choice.text)
-        salt = receipts.salt(self._secrets.receipt_key, index)
+        commitment = None
+        if self.receipt_key:
+            salt = receipts.salt(self.receipt_key, index)
+            commitment = receipts.commitment(text, salt=salt).hex()
         return logbook.ChoiceEnd(
             trace_id=choice.mark.trace_id,
             tokens=choice.count,
             finish_reason=choice.finish_reason,
             evidence=choice.evidence,
             output_hmac=self._hmac(text.encode()),
-            commitment=receipts.commitment(text, salt=salt).hex(),
+            commitment=commitment,
             attestation=choice.attestation,
         )
 
-    async def _generate(self, index: int, queue: "asyncio.Queue[Piece | Ended | Failure]") -> None:
-        """Run one choice; whatever it dies of reaches the reader, who would wait for ever else."""
-        choice = self._choices[index]
-        try:
-            await self._run(index, choice, queue.put)
-        except Exception as error:  # noqa: BLE001 - handed to the reader, who raises it.
-            if isinstance(error, SandboxError) and error.attestation is not None:
-                choice.attestation = error.attestation
-                choice.killed = None if isinstance(error, GrammarRefused) else type(error).__name__
-            await queue.put(Failure(error))
+    def _telling(self, index: int) -> AsyncGenerator[Sequence[Piece | Ended], None]:
+        telling = Telling(self.question, index, self._choices[index], self._labeller)
+        return telling.told(mark_key=self._secrets.mark_key, began=self._begin)
 
-    async def _run(self, index: int, choice: Choice, put: Callable[..., Any]) -> None:
-        """Take one choice's text as it comes, cut it at a stop string, end what generates it."""
-        stops = StopWatcher(self.question.stops)
-        untold: list[TokenLikelihood] = []
-
-        async def send(text: str, *, call: bool = False) -> None:
-            if text:
-                if call:
-                    choice.calls.add(len(choice.text))
-                choice.text.append(text)
-                choice.likelihoods += untold
-                piece = Piece(index, text, tuple(untold), call)
-                untold.clear()
-                await put(piece)
-
-        reason = "stop"
-        async with aclosing(
-            spoken(self.question, job(self.question, choice.mark, self._secrets.mark_key))
-        ) as run:
-            async for item in run:
-                match item:
-                    case Begun(attestation):
-                        self._served, choice.attestation = item, attestation or choice.attestation
-                    case Said(text, tokens, likely, call):
-                        choice.tokens.extend(tokens)
-                        choice.pieces += not tokens
-                        untold += likely
-                        if call:
-                            await send(stops.finish())
-                        # A stop string ends words, and never a call in its middle.
-                        called = bool(choice.calls) or call
-                        await send(text if called else stops.feed(text), call=call)
-                    case Whole():
-                        choice.evidence, reason = item.evidence, item.reason
-                        choice.attestation, choice.counted = item.attestation, item.tokens
-                if stops.stopped or isinstance(item, Whole):
-                    break
-        await send(stops.finish())
-        choice.finish_reason = "stop" if stops.stopped else reason
-        await self._label(index, choice, put)
-        await put(Ended(index, choice.finish_reason))
-
-    async def _label(self, index: int, choice: Choice, put: Callable[..., Any]) -> None:
-        """Send what follows the text; it is no part of what the log commits to."""
-        if self._labeller is not None and self.question.labelling != Labelling():
-            text, now = "".join(choice.text), datetime.now(UTC)
-            choice.trailer = await asyncio.to_thread(
-                self._labeller.trailer, self.question, index, text, now=now
-            )
-            await put(Piece(index, choice.trailer))
+    def _begin(self, begun: Begun) -> None:
+        self._served = begun
 
     def _hmac(self, content: bytes) -> str:
-        return hmac.digest(self._secrets.audit_key, content, hashlib.sha256).hex()
+        # Not `hmac.digest`: that lets go of the interpreter's lock for a microsecond's work.
+        return hmac.new(self._secrets.audit_key, content, hashlib.sha256).hexdigest()

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from audit.errors import LogUnavailable
 from gateway.api import audit, health, models, openapi, provenance, receipts, reports
-from gateway.api.asgi import REQUEST_ID, App, ClientGone, RequestIds
+from gateway.api.asgi import REQUEST_ID, App, ClientGone, Direct, RequestIds
 from gateway.api.asking import Asking
 from gateway.api.chat import ChatDialect
 from gateway.api.completions import CompletionDialect
@@ -37,6 +37,7 @@ def create_app(gateway: Gateway) -> App:
         per_minute=gateway.settings.verifications_per_minute, clock=time.monotonic
     )
     asking = Asking(gateway.settings, gateway.catalogue, gateway.routes)
+    direct: dict[str, App] = {}
     for path, dialect in (
         ("/v1/chat/completions", ChatDialect(asking)),
         ("/v1/completions", CompletionDialect(asking)),
@@ -54,6 +55,8 @@ def create_app(gateway: Gateway) -> App:
             body_limit_bytes=gateway.settings.body_limit_bytes,
             spans=gateway.spans,
         )
+        # Beside the direct way for what only a router tells: another method, another path.
+        direct[path] = route
         app.router.routes.append(Route(path, route, methods=["POST"]))
     for part in (models, openapi, provenance, receipts, audit, reports, health):
         app.include_router(part.router)
@@ -62,7 +65,7 @@ def create_app(gateway: Gateway) -> App:
     app.add_exception_handler(ClientGone, _gone)
     for error in (RequestRefused, LogUnavailable, PrivacyError, SandboxError, Exception):
         app.add_exception_handler(error, _failed)
-    return RequestIds(app)
+    return RequestIds(Direct(direct, app))
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -37,12 +37,13 @@ from gateway.limits import RequestLimits
 from gateway.marking import PURPOSE
 from gateway.metrics import Metrics
 from gateway.parts import Gateway
-from gateway.peppers import peppers
+from gateway.peppers import Peppers
 from gateway.policy import PolicyInForce, load
 from gateway.provenance import Reader, Trace, trace
 from gateway.receipts import issue
 from gateway.recorder import Recorder
 from gateway.reports import Workshop, kept
+from gateway.requestkeys import RequestKeys
 from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.spans import spans
@@ -50,6 +51,7 @@ from gateway.throttle import Throttle
 from gateway.tokens import Issuer, Tokens
 from gateway.upkeep import flushed, measured
 from gateway.upstream import routes
+from privacy import keystore
 from privacy.broker import BrokerClient
 from sandbox.probe import Wall, probe, require
 
@@ -90,14 +92,15 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         )
         catalogue = await serving.catalogue(home, settings, keys, stack)
         tiers = await stack.enter_async_context(routes(settings, catalogue.models, keys))
-        credentials = Credentials(engine, peppers=peppers(keys))
+        version = keystore.watch(home.keyring)
+        credentials = Credentials(engine, peppers=Peppers(keys, stamp=version))
         fingerprints = Fingerprints(engine, keys)
         await _note(recorder, "gateway.start", _circumstances(settings, catalogue, walls))
         stack.push_async_callback(_note, recorder, "gateway.stop", {})
         keeper = await stack.enter_async_context(kept_content(settings, engine, keys, sequencer))
         budgets = Budgets(engine, now=lambda: datetime.now(UTC))
         stack.callback(budgets.flush)
-        await stack.enter_async_context(flushed(budgets))
+        await stack.enter_async_context(flushed(budgets, fingerprints))
         await stack.enter_async_context(measured(settings, metrics, sequencer, catalogue))
         shop = Workshop(settings, home, engine, keys, catalogue, recorder)
         tracing = await stack.enter_async_context(spans(settings))
@@ -108,7 +111,11 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             doorkeeper=Doorkeeper(credentials, recorder, _throttle(settings), _tokens(settings)),
             recorder=recorder,
             answers=Answers(
-                recorder, keys, fingerprints, Labeller(keys, origin=settings.origin), keeper
+                recorder,
+                RequestKeys(keys, stamp=version),
+                fingerprints,
+                Labeller(keys, origin=settings.origin),
+                keeper,
             ),
             limits=RequestLimits(
                 subjects=policy.subjects,

@@ -51,8 +51,3 @@ class Peppers:
         """Return whether they are known without asking for them."""
         current = self._current
         return current is not None and self._stamp is not None and current[0] == self._stamp()
-
-
-def peppers(keys: Peppered) -> Peppers:
-    """Return what gives the peppers of a keyring or key broker."""
-    return Peppers(keys)

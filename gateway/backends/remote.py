@@ -8,18 +8,19 @@ marked by nobody: their outcome says so.
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
+import msgspec
 
 from gateway.backends.base import OPTIONS, Ask, Call, Capabilities, Complete, Load, Text, Usage
 from gateway.backends.events import Delta, EventReader, Expected
+from gateway.backends.http1 import Answer, Cut, NoHttp
 from gateway.backends.observed import Observed
 from gateway.backends.profiles import CHAT, COMPLETIONS, Profile
 from gateway.backends.scrape import read
-from gateway.backends.transport import Transport
+from gateway.backends.transport import Transport, failures
 from gateway.errors import UpstreamFailed
 from watermark.argument import ARGUMENT, packed
 
@@ -98,8 +99,10 @@ class RemoteBackend:
         reader = EventReader(expected, bare=ask.prompt is not None)
         tally = _Tally()
         with self._observed.answering(ask.max_tokens) as watch:
-            async with self._stream(ask) as chunks:
-                async for data in chunks:
+            async with self._stream(ask) as answer:
+                limit_s = self.remote.patience.first_token_s
+                while data := await _read(answer, limit_s):
+                    limit_s = self.remote.patience.stall_s
                     for delta in reader.feed(data):
                         tally.add(delta)
                         if delta.text or delta.likely:
@@ -132,40 +135,26 @@ class RemoteBackend:
             self._observed.told(*told)
 
     @asynccontextmanager
-    async def _stream(self, ask: Ask) -> AsyncGenerator[AsyncGenerator[bytes, None], None]:
+    async def _stream(self, ask: Ask) -> AsyncGenerator[Answer, None]:
         """Send the question, and check that what comes back is a stream at all."""
         patience = self.remote.patience
+        body = msgspec.json.encode(self.body(ask))
         path = CHAT if ask.prompt is None else COMPLETIONS
-        async with self._transport.post(path, self.body(ask)) as sent:
+        async with self._transport.post(path, body) as answer:
             try:
                 async with asyncio.timeout(min(patience.first_token_s, patience.deadline_s)):
-                    response = await sent
+                    with failures():
+                        await answer.head()
             except TimeoutError:
                 raise UpstreamFailed("stalled", "no answer began in time") from None
-            _require_stream(response)
+            _require_stream(answer)
             # A timer rather than a timeout around the reads: it also ends an answer whose reader
             # stalls, and cancels nobody who happens to hold the iterator then.
-            timer = asyncio.get_running_loop().call_later(patience.deadline_s, response.close)
+            timer = asyncio.get_running_loop().call_later(patience.deadline_s, answer.close)
             try:
-                async with aclosing(self._chunks(response)) as chunks:
-                    yield chunks
+                yield answer
             finally:
                 timer.cancel()
-
-    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-        limit_s = self.remote.patience.first_token_s
-        while True:
-            try:
-                async with asyncio.timeout(limit_s):
-                    data = await response.content.readany()
-            except TimeoutError:
-                raise UpstreamFailed("stalled", "its stream stood still") from None
-            except aiohttp.ClientError:
-                raise UpstreamFailed("cut", "its connection ended within its answer") from None
-            if not data:
-                return
-            limit_s = self.remote.patience.stall_s
-            yield data
 
     def body(self, ask: Ask) -> dict[str, Any]:
         """Build the request. Only what is listed here and in the profile is ever sent."""
@@ -222,6 +211,17 @@ class _Tally:
         return Usage(*self._told, counted=True)
 
 
+async def _read(answer: Answer, limit_s: float) -> bytes:
+    try:
+        return await answer.read(limit_s)
+    except TimeoutError:
+        raise UpstreamFailed("stalled", "its stream stood still") from None
+    except NoHttp:
+        raise UpstreamFailed("garbage", "its answer is no HTTP") from None
+    except Cut:
+        raise UpstreamFailed("cut", "its connection ended within its answer") from None
+
+
 def _wording(ask: Ask) -> dict[str, Any]:
     """Return what is asked: a text to continue, or turns of which only known members are sent."""
     if ask.prompt is not None:
@@ -230,16 +230,16 @@ def _wording(ask: Ask) -> dict[str, Any]:
     return {"messages": [{name: t[name] for name in members if name in t} for t in ask.turns]}
 
 
-def _require_stream(response: aiohttp.ClientResponse) -> None:
+def _require_stream(answer: Answer) -> None:
     """Raise unless this is a stream of events.
 
     What a server writes into an error is not passed on: it may quote the prompt.
     """
-    if response.status in OVERLOADED:
-        raise UpstreamFailed("overloaded", f"it answered {response.status}")
-    if response.status in REJECTED:
-        raise UpstreamFailed("rejected", f"it answered {response.status}")
-    if response.status != GOOD:
-        raise UpstreamFailed("refused", f"it answered {response.status}")
-    if response.content_type != "text/event-stream":
+    if answer.status in OVERLOADED:
+        raise UpstreamFailed("overloaded", f"it answered {answer.status}")
+    if answer.status in REJECTED:
+        raise UpstreamFailed("rejected", f"it answered {answer.status}")
+    if answer.status != GOOD:
+        raise UpstreamFailed("refused", f"it answered {answer.status}")
+    if answer.content_type != "text/event-stream":
         raise UpstreamFailed("garbage", "its answer is no stream of events")

@@ -3,21 +3,23 @@
 No proxy, no redirect, no cookie, no credential of the environment; plain HTTP on loopback alone.
 """
 
+import asyncio
 import ipaddress
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Mapping
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
-
+from gateway.backends.http1 import Answer, Connection, Cut, NoHttp
 from gateway.errors import SettingsInvalid, UpstreamFailed
 
-BUFFER_BYTES = 1 << 16
-HEADER_LIMIT_BYTES = 8190
+# A connection that nobody used for so long is not trusted to stand: servers close them too.
+IDLE_S = 15.0
+# Of a page, not of an answer, which has its own limits.
+READ_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Certificates:
 class Transport:
     """Requests to one origin, on an allow-list of paths. Make it inside the event loop.
 
-    token: a bearer credential for servers that want one, beside the certificate.
+    token: a bearer credential for servers that want one, beside the certificate. connections: as
+    many at once; more requests wait.
     """
 
     def __init__(
@@ -63,55 +66,43 @@ class Transport:
         connections: int = 64,
         connect_s: float = 2.0,
     ) -> None:
-        self._origin = checked_origin(origin, certificates)
-        self._paths = paths
+        parts = urlsplit(checked_origin(origin, certificates))
+        self._host, self._paths = parts.hostname or "", paths
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._context = certificates.context() if certificates else None
         self.mutual = certificates is not None
-        self._headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=connections,
-                ssl=certificates.context() if certificates else False,
-                enable_cleanup_closed=False,
-            ),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            read_bufsize=BUFFER_BYTES,
-            max_line_size=HEADER_LIMIT_BYTES,
-            max_field_size=HEADER_LIMIT_BYTES,
-            auto_decompress=False,
-        )
+        self._connect_s = connect_s
+        # What every request has; it is one line a header, so nothing in it may break a line.
+        self._common = f"host: {parts.netloc}\r\naccept-encoding: identity\r\n"
+        if token:
+            self._common += f"authorization: Bearer {_one_line(token)}\r\n"
+        self._idle: deque[tuple[float, Connection]] = deque()
+        self._busy: set[Connection] = set()
+        self._room = asyncio.Semaphore(connections)
+        self._closed = False
 
     async def close(self) -> None:
         """End all connections."""
-        await self._session.close()
+        self._closed = True
+        for connection in [*self._busy, *(each for _, each in self._idle)]:
+            connection.close()
+        self._idle.clear()
+        await asyncio.sleep(0)
 
     @asynccontextmanager
-    async def post(
-        self, path: str, body: Mapping[str, Any]
-    ) -> AsyncGenerator[Awaitable[aiohttp.ClientResponse], None]:
-        """Send JSON; yield what waits for the response's head. Leaving closes the connection.
+    async def post(self, path: str, body: bytes) -> AsyncGenerator[Answer, None]:
+        """Send JSON; yield the answer, whose head is to be waited for.
+
+        Leaving closes the connection unless the answer is whole: one that is called off must stop
+        being generated.
 
         Raises:
             UpstreamFailed: `unreachable`.
         """
-        held: list[aiohttp.ClientResponse] = []
-
-        async def send() -> aiohttp.ClientResponse:
-            with _failures():
-                held.append(
-                    await self._session.post(
-                        self._url(path), json=body, headers=self._headers, allow_redirects=False
-                    )
-                )
-            return held[0]
-
-        try:
-            yield send()
-        finally:
-            for response in held:
-                # Closing, not releasing: an answer that is called off must stop being generated.
-                response.close()
+        head = self._head("POST", path)
+        head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        async with self._answer(head.encode() + body) as answer:
+            yield answer
 
     async def get(self, path: str, *, limit_bytes: int) -> tuple[int, bytes]:
         """Return a page's status and its first bytes.
@@ -119,21 +110,67 @@ class Transport:
         Raises:
             UpstreamFailed: `unreachable`, or a page beyond the limit.
         """
-        with _failures():
-            async with self._session.get(
-                self._url(path), headers=self._headers, allow_redirects=False
-            ) as response:
+        head = self._head("GET", path) + "\r\n"
+        async with self._answer(head.encode()) as answer:
+            with failures():
+                await answer.head()
                 data = b""
-                while len(data) <= limit_bytes and (part := await response.content.readany()):
+                while len(data) <= limit_bytes and (part := await answer.read(READ_S)):
                     data += part
         if len(data) > limit_bytes:
             raise UpstreamFailed("garbage", "a page of it is too long")
-        return response.status, data
+        return answer.status, data
 
-    def _url(self, path: str) -> str:
+    @asynccontextmanager
+    async def _answer(self, request: bytes) -> AsyncGenerator[Answer, None]:
+        """Send a request on a connection that is free, or on a new one."""
+        async with self._room:
+            with failures():
+                connection = self._kept() or await self._connected()
+                answer = connection.send(request)
+            self._busy.add(connection)
+            try:
+                yield answer
+            finally:
+                self._busy.discard(connection)
+                answer.close()
+
+    def _kept(self) -> Connection | None:
+        """Return the connection that was used last, if one is still open and fresh."""
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            since, connection = self._idle.pop()
+            if connection.open and now - since < IDLE_S:
+                return connection
+            connection.close()
+        return None
+
+    async def _connected(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._connect_s):
+            _, connection = await loop.create_connection(
+                lambda: Connection(self._released),
+                self._host,
+                self._port,
+                ssl=self._context,
+                server_hostname=self._host if self._context else None,
+            )
+        return connection
+
+    def _released(self, connection: Connection) -> None:
+        if self._closed:
+            connection.close()
+            return
+        now = asyncio.get_running_loop().time()
+        self._idle.append((now, connection))
+        # The oldest stand at the left; each release ends those that nobody needs any more.
+        while self._idle and now - self._idle[0][0] >= IDLE_S:
+            self._idle.popleft()[1].close()
+
+    def _head(self, method: str, path: str) -> str:
         if path not in self._paths:
             raise UpstreamFailed("forbidden", f"{path} is not on the list of its paths")
-        return self._origin + path
+        return f"{method} {path} HTTP/1.1\r\n{self._common}"
 
 
 def checked_origin(origin: str, certificates: Certificates | None) -> str:
@@ -166,16 +203,25 @@ def _loopback(host: str) -> bool:
         return False
 
 
-class _failures:  # noqa: N801 - reads as the statement it is used in
-    """Turn every way a connection fails into one error, without what it would quote."""
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turn every way a connection fails into one error, without what it would quote.
 
-    def __enter__(self) -> None:
-        return
+    Raises:
+        UpstreamFailed: `unreachable` or `garbage`.
+    """
+    try:
+        yield
+    except TimeoutError:
+        raise UpstreamFailed("unreachable", "it did not answer in time") from None
+    except NoHttp:
+        raise UpstreamFailed("garbage", "its answer is no HTTP") from None
+    except (Cut, OSError):
+        # ssl.SSLError is one of the latter.
+        raise UpstreamFailed("unreachable", "no connection to it stands") from None
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, TimeoutError):
-            raise UpstreamFailed("unreachable", "it did not answer in time") from None
-        if isinstance(error, aiohttp.ClientResponseError):
-            raise UpstreamFailed("garbage", "its answer is no HTTP") from None
-        if isinstance(error, aiohttp.ClientError | OSError):
-            raise UpstreamFailed("unreachable", "no connection to it stands") from None
+
+def _one_line(token: str) -> str:
+    if not token.isascii() or not token.isprintable():
+        raise SettingsInvalid("A token of the tiers' file is more than one line of ASCII text.")
+    return token

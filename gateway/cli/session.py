@@ -23,7 +23,7 @@ from gateway import keyevents, logbook, ocsf
 from gateway.custody import custodian, secret
 from gateway.home import Home
 from gateway.identity import Credentials
-from gateway.peppers import peppers
+from gateway.peppers import Peppers
 from gateway.settings import Settings, load
 from privacy.keyring import Keyring
 
@@ -43,7 +43,7 @@ class Session:
 
     def credentials(self) -> Credentials:
         """Return the table of API credentials."""
-        return Credentials(self.engine, peppers=peppers(self.keyring))
+        return Credentials(self.engine, peppers=Peppers(self.keyring))
 
     def record(self, operation: str, detail: Mapping[str, Any]) -> None:
         """Record a deed of the operator; it is durable on return.
