@@ -1,6 +1,7 @@
 """The documents say what the program has: every setting, command, route and error code."""
 
 import re
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -109,3 +110,15 @@ def test_readme_is_short_and_shows_a_session():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) < 200
     assert any(line.startswith("$ ") for line in lines)
+
+
+def test_every_dependency_of_serving_has_its_reason():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {re.match(r"[a-z0-9-]+", line)[0] for line in project["dependencies"]}
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    serving, extras = page.split("## Extras")
+    rows = [line.split("|")[1] for line in serving.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`([a-z0-9-]+)`", "".join(rows))) == wanted
+    assert set(re.findall(r"^\| `([a-z0-9]+)` \|", extras, re.MULTILINE)) >= set(
+        project["optional-dependencies"]
+    ) - {"demo", "dev"}
