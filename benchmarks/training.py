@@ -1,42 +1,34 @@
 """Private training against plain training, Opacus and dp-accounting.
 
 `make bench-data` fetches the real data; without it, or without the extra `[train]`, what needs
-them is absent. Accuracies are means over seeds on records that were not trained on.
+them is absent.
 """
 
-import math
 import os
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import contract
-import training_data
 from contract import Figure, Samples
 
 try:
     import dp_accounting
-    import numpy as np
     import torch
+    import training_accuracy
     import training_lora
     from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
     from opacus import PrivacyEngine
     from torch import nn
     from torch.utils.data import DataLoader, TensorDataset
+    from training_place import vault
 
-    from privacy.custodians.keyfile import KeyFile
-    from privacy.keyring import Keyring
-    from privacy.training import accountant, features, private, rehearsal
+    from privacy.training import accountant, private, rehearsal
     from privacy.training.filtering import Budget
     from privacy.training.fingerprints import membership
     from privacy.training.gradients import ClippedSums
     from privacy.training.mechanism import Plan
-    from privacy.training.vault import Vault
 except ImportError as missing:
     MISSING = str(missing)
 else:
@@ -71,7 +63,7 @@ def main() -> None:
         sys.stderr.write(f"{MISSING}: install the extra [train]\n")
     else:
         torch.manual_seed(0)
-        for measure in (accounting, gradients, leases, steps, audits, mails, digits, lora):
+        for measure in (*_MEASURES, training_accuracy.mails, training_accuracy.digits):
             found |= measure(quick=options.quick)
     figures = [
         Figure(name, *_value(found.get(name), UNITS.get(name, ""), target))
@@ -125,16 +117,16 @@ def gradients(*, quick: bool) -> dict[str, Any]:
 
 def leases(*, quick: bool) -> dict[str, Any]:
     """Time the durable commit of a lease."""
-    with _vault() as vault:
+    with vault() as place:
         members = membership(["a", "b"], key=bytes(32))
         plan, budget = Plan(5.0, 0.01, 10_000), Budget(10.0, 0.1)
-        run = vault.ledger.reserve(
+        run = place.ledger.reserve(
             plan, members=members, name="x", budget=budget, epsilon=9.0, delta=0.1
         )
         times = []
         for _ in range(100 if quick else 400):
             begin = time.perf_counter()
-            run = vault.ledger.lease(run, 1)
+            run = place.ledger.lease(run, 1)
             times.append((time.perf_counter() - begin) * 1e3)
     return {"lease_commit_ms": (statistics.median(times), str(Samples(times)), "")}
 
@@ -142,19 +134,19 @@ def leases(*, quick: bool) -> dict[str, Any]:
 def steps(*, quick: bool) -> dict[str, Any]:
     """Time steps of a small convolutional network, ours against Opacus' hooks."""
     records = TensorDataset(torch.randn(2048, 1, 28, 28), torch.randint(10, (2048,)))
-    rounds = 2 if quick else 8
+    rounds = 3 if quick else 16
 
     def ours() -> float:
         model = _network()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
         options = {"dataset": "x", "delta": 1e-4, "clip": 1.0, "noise_multiplier": 1.0}
         with (
-            _vault() as vault,
+            vault() as place,
             private(
                 model,
                 optimizer,
                 DataLoader(records, batch_size=256),
-                vault=vault,
+                vault=place,
                 steps=9,
                 budget=Budget(1e3, 1e-4),
                 **options,
@@ -212,107 +204,6 @@ def audits(*, quick: bool) -> dict[str, Any]:
     return found
 
 
-def mails(*, quick: bool) -> dict[str, Any]:
-    """Train a linear classifier on real mails, hashed."""
-    records = training_data.mails()
-    if records is None:
-        return {}
-    rows = features.hashed([record["text"] for record in records], columns=4096)
-    labels = np.array([record["label"] == "spam" for record in records], dtype=np.int64)
-    rates = {8: 4.0, 3: 4.0, 1: 2.0}
-    return _accuracies(
-        "spam", rows, labels, rates=rates, batch=484, steps=200, train=4836, quick=quick
-    )
-
-
-def digits(*, quick: bool) -> dict[str, Any]:
-    """Train a linear classifier on real digits, as gradients' directions."""
-    found = training_data.digits()
-    if found is None:
-        return {}
-    rates = {8: 8.0, 3: 8.0, 1: 4.0}
-    return _accuracies(
-        "mnist",
-        _directions(found[0]),
-        found[1],
-        rates=rates,
-        batch=512,
-        steps=320,
-        train=8000,
-        quick=quick,
-    )
-
-
-def _accuracies(
-    name: str,
-    rows: Any,
-    labels: Any,
-    *,
-    rates: dict[int, float],
-    batch: int,
-    steps: int,
-    train: int,
-    quick: bool,
-) -> dict[str, Any]:
-    found = {}
-    for epsilon, rate in rates.items():
-        scores = []
-        for seed in range(1 if quick else 3):
-            order = np.random.default_rng(seed).permutation(len(rows))
-            split = order[:train], order[train:]
-            scores.append(
-                _accuracy(rows, labels, split, epsilon=epsilon, rate=rate, batch=batch, steps=steps)
-            )
-        found[f"{name}_acc_eps{epsilon}"] = (statistics.mean(scores), str(Samples(scores)), "")
-    return found
-
-
-def _accuracy(
-    rows: Any, labels: Any, split: Any, *, epsilon: float, rate: float, batch: int, steps: int
-) -> float:
-    inputs, targets = torch.from_numpy(rows), torch.from_numpy(labels)
-    train, test = (torch.from_numpy(part) for part in split)
-    model = nn.Linear(rows.shape[1], int(targets.max()) + 1, bias=False)
-    nn.init.zeros_(model.weight)
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
-    loader = DataLoader(TensorDataset(inputs[train], targets[train]), batch_size=batch)
-    with (
-        _vault() as vault,
-        private(
-            model,
-            optimizer,
-            loader,
-            vault=vault,
-            dataset="x",
-            target_epsilon=epsilon,
-            delta=DELTA,
-            clip=0.5,
-            steps=steps,
-        ) as run,
-    ):
-        while run.steps_left:
-            for x, y in run.loader:
-                nn.functional.cross_entropy(model(x), y).backward()
-                optimizer.step()
-    with torch.no_grad():
-        hits = model(inputs[test]).argmax(dim=1) == targets[test]
-    return 100 * float(hits.float().mean())
-
-
-def _directions(images: Any) -> Any:
-    """Return how strongly each of 8 directions occurs in each of 49 cells; rows of length 1."""
-    down, across = np.gradient(images, axis=(1, 2))
-    size = np.hypot(down, across)
-    sector = ((np.arctan2(down, across) + math.pi) / (2 * math.pi) * 8).astype(int) % 8
-    cells = [
-        (size * (sector == s)).reshape(len(images), 7, 4, 7, 4).sum(axis=(2, 4)) for s in range(8)
-    ]
-    rows = np.stack(cells, axis=-1)
-    rows /= np.sqrt((rows**2).sum(axis=-1, keepdims=True)) + 0.1
-    rows = rows.reshape(len(images), -1)
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
 def lora(*, quick: bool) -> dict[str, Any]:
     """Compare time and memory of a LoRA step with and without privacy, each in its own process."""
     base = training_lora.base()
@@ -334,6 +225,9 @@ def lora(*, quick: bool) -> dict[str, Any]:
     }
 
 
+_MEASURES = (accounting, gradients, leases, steps, audits, lora)
+
+
 def _network() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 16, 8, stride=2, padding=3),
@@ -347,20 +241,6 @@ def _network() -> nn.Module:
         nn.ReLU(),
         nn.Linear(32, 10),
     )
-
-
-@contextmanager
-def _vault() -> Iterator["Vault"]:
-    with tempfile.TemporaryDirectory(prefix="sealgate-bench-") as place:
-        key = KeyFile(Path(place) / "key")
-        KeyFile.create(Path(place) / "key")
-        vault = Vault.open(
-            Path(place) / "training", keyring=Keyring.create(Path(place) / "keyring", key)
-        )
-        try:
-            yield vault
-        finally:
-            vault.close()
 
 
 def _value(

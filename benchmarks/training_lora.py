@@ -1,7 +1,8 @@
 """LoRA on SmolLM2-135M: throughput and memory, plain, by Opacus alone, and by Sealgate.
 
-`python benchmarks/training_lora.py MODE --base FILE.gguf [--device cuda] [--batch 64] …` measures
-one mode in this process and prints one JSON object. MODE: plain, opacus or private.
+`python benchmarks/training_lora.py MODE [--base FILE.gguf] [--device cuda] [--batch 64] …` measures
+one mode in this process and prints one JSON object. MODE: plain, opacus or private. Without a
+file the model has that shape and random weights: time and memory do not depend on them.
 """
 
 import argparse
@@ -10,7 +11,6 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from contract import REPOSITORY
 from opacus import PrivacyEngine
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
+from training_place import vault
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from privacy.custodians.keyfile import KeyFile
-from privacy.keyring import Keyring
 from privacy.training import lora, private
 from privacy.training.filtering import Budget
-from privacy.training.vault import Vault
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 LIMIT_S = 1800
@@ -66,12 +66,13 @@ def main() -> None:
     """Measure the mode that was asked for."""
     options = argparse.ArgumentParser(description=str(__doc__))
     options.add_argument("mode", choices=("plain", "opacus", "private"))
-    options.add_argument("--base", type=Path, required=True)
+    options.add_argument("--base", type=Path, default=None)
     options.add_argument("--device", default="cpu")
     options.add_argument("--batch", type=int, default=8)
     options.add_argument("--microbatch", type=int, default=None)
     options.add_argument("--length", type=int, default=128)
-    options.add_argument("--steps", type=int, default=6)
+    options.add_argument("--steps", type=int, default=6, help="that are timed")
+    options.add_argument("--warm-up", type=int, default=1, help="steps before those")
     options.add_argument("--bfloat16", action="store_true", help="autocast")
     chosen = options.parse_args()
     warnings.simplefilter("ignore")
@@ -80,10 +81,10 @@ def main() -> None:
 
 
 def _measure(chosen: argparse.Namespace) -> dict[str, Any]:
-    model = lora.adapted(lora.language_model(chosen.base)[0], lora.Adapter()).to(chosen.device)
+    model = lora.adapted(_language_model(chosen.base), lora.Adapter()).to(chosen.device)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4)
-    records = Words(64 * chosen.batch, chosen.length)
+    records = Words((chosen.steps + chosen.warm_up + 8) * chosen.batch, chosen.length)
     loader = DataLoader(records, batch_size=chosen.batch)
     if chosen.mode == "plain":
         found = _loop(model, optimizer, [loader], chosen)
@@ -101,49 +102,63 @@ def _measure(chosen: argparse.Namespace) -> dict[str, Any]:
     return {"mode": chosen.mode, "device": chosen.device, **found}
 
 
+def _language_model(file: Path | None) -> nn.Module:
+    if file is not None:
+        return lora.language_model(file)[0]
+    shape = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+    )
+    model = LlamaForCausalLM(shape)
+    model.config.use_cache = False
+    return model
+
+
 def _privately(
     model: Any, optimizer: Any, loader: DataLoader[Any], chosen: argparse.Namespace
 ) -> dict[str, float]:
-    with tempfile.TemporaryDirectory(prefix="sealgate-bench-") as place:
-        KeyFile.create(Path(place) / "key")
-        keyring = Keyring.create(Path(place) / "keyring", KeyFile(Path(place) / "key"))
-        vault = Vault.open(Path(place) / "training", keyring=keyring)
-        with private(
+    with (
+        vault() as place,
+        private(
             model,
             optimizer,
             loader,
-            vault=vault,
+            vault=place,
             dataset="words",
             noise_multiplier=1.0,
             delta=1e-5,
             clip=1.0,
-            steps=chosen.steps + 2,
+            steps=chosen.steps + chosen.warm_up + 1,
             budget=Budget(1e3, 1e-5),
             microbatch=chosen.microbatch,
-        ) as run:
-            found = _loop(model, optimizer, [run.loader], chosen)
-        vault.close()
-    return found
+        ) as run,
+    ):
+        return _loop(model, optimizer, [run.loader], chosen)
 
 
 def _loop(
     model: Any, optimizer: Any, loaders: list[Any], chosen: argparse.Namespace
 ) -> dict[str, float]:
-    """Time steps after the first; a Poisson batch's size varies, so time is per record."""
-    seen, begin = 0, 0.0
-    for count, batch in enumerate(batch for loader in loaders for batch in loader):
+    """Time steps once it is warm; a Poisson batch's size varies, so time is per record."""
+    seen, begin, last = 0, 0.0, chosen.warm_up + chosen.steps
+    for count, batch in enumerate((batch for loader in loaders for batch in loader), start=1):
         moved = {name: tensor.to(chosen.device) for name, tensor in batch.items()}
         with torch.autocast(chosen.device, dtype=torch.bfloat16, enabled=chosen.bfloat16):
             loss = lora.mean_loss(model, moved)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        if count == 0:
+        if count == chosen.warm_up:
             _wait(chosen)
             begin = time.perf_counter()
-        else:
+        elif count > chosen.warm_up:
             seen += len(moved["input_ids"])
-        if count == chosen.steps:
+        if count == last:
             break
     _wait(chosen)
     return {
