@@ -3,6 +3,8 @@
 AES-GCM by the token (CKM_AES_GCM), a random 12-byte IV, the purpose as associated data.
 """
 
+import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,17 +20,25 @@ from privacy.extras import library
 KIND = "pkcs11"
 _IV_BYTES = 12
 _TAG_BITS = 128
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+# What the dynamic loader and the interpreter obey is not a library's configuration.
+_REFUSED = re.compile(r"LD_.*|PYTHON.*|GLIBC_.*|MALLOC_.*|PATH")
 _PURPOSE = bind(b"sealgate/keyring-v1/custodian", KIND.encode())
 
 
 @dataclass(frozen=True, slots=True)
 class Pkcs11:
-    """An AES-256 key on a token. module: the token's library. pin_file: its first line."""
+    """An AES-256 key on a token. module: the token's library. pin_file: its first line.
+
+    environment: `NAME=VALUE`, where the library finds its configuration by a variable; who loads
+    it here has an empty environment.
+    """
 
     module: Path
     token: str
     label: str
     pin_file: Path = field(repr=False)
+    environment: str = ""
 
     def create_key(self) -> None:
         """Make the key on the token: sensitive, and never extractable.
@@ -93,6 +103,7 @@ class Pkcs11:
     def _session(self) -> Iterator[Any]:
         pkcs11 = library("pkcs11", extra="pkcs11")
         exceptions = library("pkcs11.exceptions", extra="pkcs11")
+        self._set_variable()
         try:
             token = pkcs11.lib(str(self.module)).get_token(token_label=self.token)
             with token.open(user_pin=self._pin(), rw=True) as session:
@@ -102,6 +113,14 @@ class Pkcs11:
             raise CustodianUnusable(
                 f"The PKCS#11 token {self.token!r} cannot be used ({kind}). Look at module and PIN."
             ) from None
+
+    def _set_variable(self) -> None:
+        if not self.environment:
+            return
+        name, equals, value = self.environment.partition("=")
+        if not equals or not _VARIABLE.fullmatch(name) or _REFUSED.fullmatch(name):
+            raise CustodianUnusable("The token's environment is no NAME=VALUE of its library.")
+        os.environ[name] = value
 
     def _key(self, session: Any) -> Any:
         pkcs11 = library("pkcs11", extra="pkcs11")

@@ -3,7 +3,10 @@
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +17,7 @@ from gateway import keybroker
 from gateway.custody import Secret
 from gateway.home import create
 from privacy import states
+from privacy.custodians.pkcs11 import Pkcs11
 from privacy.custodians.transit import VaultTransit
 from privacy.errors import CustodianUnusable, KeyringLocked
 from privacy.keyring import Keyring
@@ -191,3 +195,69 @@ def test_a_service_that_comes_back_is_asked_again(broker, keyring, service, tmp_
         broker.active_epoch("watermark")
     (tmp_path / "token").write_text(token)
     assert broker.active_epoch("watermark") == 1
+
+
+SOFTHSM = Path("/usr/lib/softhsm/libsofthsm2.so")
+# SoftHSM reads its configuration once a process: what uses it has a process of its own.
+TOKEN_OWNER = """
+import json, sys
+from pathlib import Path
+from gateway.custody import Secret, custodian
+from privacy import states
+from privacy.keyring import Keyring
+named, ring, deed = json.loads(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+keeper = custodian(Secret("service", json.dumps(named).encode()))
+if deed == "create":
+    keeper.create_key()
+    Keyring.create(ring, keeper)
+else:
+    Keyring.unlock(ring, keeper).rekey(act=states.Act("operator:ada", "a test", 1))
+"""
+
+
+@pytest.fixture
+def token(tmp_path):
+    pytest.importorskip("pkcs11", reason="the extra [pkcs11]")
+    if not SOFTHSM.exists() or not shutil.which("softhsm2-util"):
+        pytest.skip("SoftHSM is not installed (Debian's softhsm2)")
+    (tmp_path / "tokens").mkdir()
+    configuration = tmp_path / "softhsm2.conf"
+    configuration.write_text(f"directories.tokendir = {tmp_path}/tokens\nlog.level = ERROR\n")
+    options = ["--init-token", "--free", "--label", "t", "--pin", "1234", "--so-pin", "4321"]
+    environment = {"SOFTHSM2_CONF": str(configuration), "PATH": os.environ["PATH"]}
+    command = ["softhsm2-util", *options]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    (tmp_path / "pin").write_text("1234\n")
+    return {
+        "kind": "pkcs11",
+        "module": str(SOFTHSM),
+        "token": "t",
+        "label": "kek",
+        "pin_file": str(tmp_path / "pin"),
+        "environment": f"SOFTHSM2_CONF={configuration}",
+    }
+
+
+def test_a_token_is_asked_again_under_a_serving_broker(tmp_path, token):
+    home = create(tmp_path / "home")
+
+    def owner(deed):
+        arguments = [json.dumps(token), str(home.keyring), deed]
+        subprocess.run([sys.executable, "-c", TOKEN_OWNER, *arguments], check=True)
+
+    owner("create")
+    secret = Secret("service", json.dumps(token).encode())
+    with keybroker.running(home, secret) as client:
+        key = client.derive("watermark")
+        owner("rekey")
+        owner("rekey")
+        assert client.derive("watermark") == key
+
+
+@pytest.mark.parametrize("variable", ["LD_PRELOAD=/x.so", "PYTHONPATH=/x", "A", "=x", "A B=c"])
+def test_a_tokens_environment_is_its_librarys_alone(tmp_path, variable):
+    pytest.importorskip("pkcs11", reason="the extra [pkcs11]")
+    (tmp_path / "pin").write_text("1234\n")
+    with pytest.raises(CustodianUnusable, match="NAME=VALUE"):
+        Pkcs11(SOFTHSM, "t", "kek", tmp_path / "pin", variable).wrap(bytes(32))
+    assert "LD_PRELOAD" not in os.environ
