@@ -45,11 +45,29 @@ def engine(url: str, *, busy_limit_s: float, begin_option: str) -> sa.Engine:
 
     def begin(connection: sa.Connection) -> None:
         if connection.get_execution_options().get(begin_option):
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+            _lock(connection)
 
     sa.event.listen(made, "begin", begin)
     sa.event.listen(made, "connect", _require_durability)
     return made
+
+
+def _lock(connection: sa.Connection) -> None:
+    """Begin the transaction and take its turn, in one exchange with the server.
+
+    Raises:
+        LogUnavailable: The server is gone, or the turn did not come in time.
+    """
+    driver: Any = connection.connection.driver_connection
+    # SQLAlchemy does not see this driver's errors.
+    try:
+        if connection.dialect.loaded_dbapi.Pipeline.is_supported():
+            with driver.pipeline():
+                driver.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+        else:
+            driver.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise LogUnavailable(f"The log cannot be used: {error}.") from error
 
 
 def damaged(error: BaseException) -> bool:

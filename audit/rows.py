@@ -16,6 +16,8 @@ from audit import store
 
 # Rows of one statement at most; nine columns of these stay below the 999 parameters of any build.
 ROWS_LIMIT = 64
+# No entry has this index; what lies below the first one is found as well.
+BELOW_ALL = -(2**63)
 
 # Built once: every batch runs them.
 _HEAD = sa.select(store.head.c.size, store.head.c.root, store.head.c.frontier)
@@ -42,11 +44,14 @@ class Head(NamedTuple):
 class Rows(Protocol):
     """The log's rows within one transaction."""
 
+    def look(self, start: int, uids: Sequence[str]) -> None:
+        """Ask at once for the head, `leaves` from an index on, and `places`, where that helps."""
+
     def head(self) -> Head | None:
         """Return the head, None if there is none."""
 
     def set_head(self, head: Head) -> None:
-        """Replace it."""
+        """Replace it: the last that a batch writes."""
 
     def leaves(self, start: int) -> Iterator[tuple[int, bytes]]:
         """Yield index and hash of the entries from an index on."""
@@ -76,6 +81,9 @@ class _Rows:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
 
+    def look(self, start: int, uids: Sequence[str]) -> None:
+        """Nothing: each is asked for by itself."""
+
     def head(self) -> Head | None:
         row = self._connection.execute(_HEAD).one_or_none()
         return None if row is None else Head(*row)
@@ -104,6 +112,9 @@ class _Driven:
 
     def __init__(self, driver: sqlite3.Connection) -> None:
         self._driver = driver
+
+    def look(self, start: int, uids: Sequence[str]) -> None:
+        """Nothing: a file is not far."""
 
     def head(self) -> Head | None:
         found = self._run("SELECT size, root, frontier FROM head").fetchall()

@@ -14,11 +14,11 @@ from audit.checkpoint import Checkpoint
 from audit.errors import CheckpointInvalid, EventConflict, LogTampered, LogUnavailable
 from audit.events import Entry
 from audit.merkle import TILE_WIDTH, Frontier, Node, leaf_hash
-from audit.rows import Head, Rows, rows
+from audit.pipelined import rows
+from audit.rows import BELOW_ALL, Head, Rows
 
 # How many of the newest entries a start reads; whole tiles of them, or some more.
 TAIL = 4 * TILE_WIDTH
-_BELOW_ALL = -(2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +128,13 @@ class Writer:
         # 1. The write lock is held: take in what other processes appended. The checkpoint over it
         # must carry the key's signature: with write access to the file alone, nobody gets their
         # rows signed by the next batch.
+        uids = [entry.uid for entry in entries]
+        log.look(self._frontier.size or BELOW_ALL, uids)
         frontier = self._caught_up(log)
         if frontier.size > self._frontier.size:
             self._check_checkpoint(log, frontier)
         # 2. Leave out what is in the log already.
-        places = log.places([entry.uid for entry in entries])
+        places = log.places(uids)
         fresh: list[Entry] = []
         for entry in entries:
             if entry.uid not in places:
@@ -207,7 +209,7 @@ def _start(connection: sa.Connection) -> Frontier:
 
 def _replay(log: Rows, frontier: Frontier) -> None:
     """Add what lies beyond the frontier; from nothing, below the first index as well."""
-    for index, stored_hash in log.leaves(frontier.size or _BELOW_ALL):
+    for index, stored_hash in log.leaves(frontier.size or BELOW_ALL):
         if index != frontier.size:
             raise LogTampered(f"Entry {frontier.size} is missing.", index=frontier.size)
         frontier.append(stored_hash)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from audit import events, pipelined
 from audit import sequencer as sequencing
 from audit.errors import EventConflict, LogTampered, LogUnavailable
 from audit.merkle import leaf_hash
@@ -279,3 +280,46 @@ def test_crowd_of_callers_meets_full_batches_and_a_bounded_queue(new_log, databa
     places = sorted(future.result(30).index for future in done)
     assert places == list(range(1600 - len(refused)))
     assert log.verify().size == len(done)
+
+
+def test_many_entries_of_another_writer_are_taken_in(log, make, new_log, database, monkeypatch):
+    monkeypatch.setattr(pipelined, "AT_ONCE", 4)
+    other = new_log(database, busy_limit_s=10).start()
+    log.record(make.system("first"))
+    other.record(*(make.system(f"other_{number}") for number in range(20)))
+    log.record(make.system("last"))
+    assert log.verify().size == 22
+
+
+def test_rows_go_in_by_the_driver_and_come_back_the_same(log, make):
+    event = make.intent("req_1", trace_ids=(0, 2**32 - 1), pseudonym="ps_1")
+    log.record(event, make.system("sys_1", detail={"text": '\u00e9\U0001f600 \\ " {} ,'}))
+    with log.engine.connect() as connection:
+        assert isinstance(pipelined.rows(connection), pipelined.Pipelined)
+        query = "SELECT request_id, tenant, body FROM leaf ORDER BY idx"
+        stored = connection.exec_driver_sql(query).all()
+    assert [bytes(row.body) for row in stored] == [
+        events.encode(each).body
+        for each in (event, make.system("sys_1", detail={"text": '\u00e9\U0001f600 \\ " {} ,'}))
+    ]
+    assert log.verify().size == 2
+
+
+def test_failed_batch_leaves_nothing_and_the_next_goes_in(log, make):
+    log.record(make.system("sys_1"))
+    log.sql(["ALTER TABLE checkpoint ADD CONSTRAINT no_third CHECK (size < 2)"])
+    with pytest.raises(LogUnavailable):
+        log.record(make.system("sys_2"))
+    assert log.verify().size == 1
+    log.sql(["ALTER TABLE checkpoint DROP CONSTRAINT no_third"])
+    until(lambda: log.sequencer.writable or _writes(log, make))
+    log.record(make.system("sys_3"))
+    assert log.verify().size >= 2
+
+
+def _writes(log, make):
+    try:
+        log.record(make.system("sys_2"))
+    except LogUnavailable:
+        return False
+    return True
