@@ -1,16 +1,16 @@
 """Recall and precision of the recognisers on generated notes whose identifiers are known.
 
-The names, towns and phrases are other ones than the recognisers' own lists, and half of the phrases
-announce an identifier in ways that no recogniser looks for. Generated notes are tidier than real
-ones: read the figures as an upper bound. `python benchmarks/deid.py [notes] [seed]`.
+Two sets of phrases, whose names and towns are in no list of the recognisers: those that they were
+written by, and others that were put down afterwards and that nothing was fitted to. Generated notes
+are tidier than real ones: read both figures as upper bounds. Nothing here is de-identification.
 """
 
-import argparse
 import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.contract import Figure, parser, report
 from privacy.identifiers import find
 
 GIVEN = [
@@ -94,7 +94,7 @@ Maker = Callable[[random.Random], list[Piece]]
 def digits(chance: random.Random, pattern: str) -> str:
     """Fill a pattern: # by a digit, @ by a capital letter, & by an at sign."""
     letters = "ABCDEFGHJKLMNPRSTUVWXYZ"
-    fill = {
+    fill: dict[str, Callable[[], str]] = {
         "#": lambda: chance.choice("123456789"),
         "@": lambda: chance.choice(letters),
         "&": lambda: "@",
@@ -154,7 +154,7 @@ PHRASES: tuple[Maker, ...] = (
     spoken_date,
     filled("date", "Admitted ", "0#/1#/20##"),
     filled("date", "Follow-up on ", "19##-0#-1#"),
-    filled("date", "Last seen ", "#/##"),
+    filled("date", "Last seen ", "#/1#"),
     filled("age", "The patient is a ", "9#", "-year-old woman. "),
     filled("phone", "Call ", "(###) ###-####"),
     filled("phone", "Her number at work is ", "###.###.####"),
@@ -187,28 +187,121 @@ FILLER = (
 )
 
 
-def note(chance: random.Random) -> tuple[str, list[tuple[int, int, str]]]:
+HELD_OUT_GIVEN = ["Wilhelmina", "Ezekiel", "Saoirse", "Bartholomew", "Ngozi", "Leopold", "Tamsin"]
+HELD_OUT_FAMILY = ["Pemberton", "Szczepanski", "McAllister", "Villanueva", "Thorsen", "Achterberg"]
+HELD_OUT_TOWNS = ["Copperfield", "Larkspur", "Northgate", "Tillamook", "Brackenridge", "Fernhollow"]
+
+
+def person(before: str, after: str, form: str = "{given} {family}") -> Maker:
+    """Make a phrase around a name that nothing was fitted to."""
+
+    def make(chance: random.Random) -> list[Piece]:
+        name = form.format(
+            given=chance.choice(HELD_OUT_GIVEN), family=chance.choice(HELD_OUT_FAMILY)
+        )
+        return [Piece(before), Piece(name, "name"), Piece(after)]
+
+    return make
+
+
+def place(before: str, after: str) -> Maker:
+    """Make a phrase around a town that nothing was fitted to."""
+    return lambda chance: [
+        Piece(before),
+        Piece(chance.choice(HELD_OUT_TOWNS), "place"),
+        Piece(after),
+    ]
+
+
+HELD_OUT: tuple[Maker, ...] = (
+    person("Spoke at length to ", " regarding goals of care. "),
+    person("", " was brought in by ambulance overnight. "),
+    person("Her sister ", " is at the bedside. ", "{given}"),
+    person("Thank you for referring Mr. ", " to our practice. ", "{family}"),
+    person("Electronically signed: ", ", MD. "),
+    person("Emergency contact is ", ", reachable day and night. "),
+    person("Case reviewed with ", " from cardiology. "),
+    person("According to ", ", the pills were lost. "),
+    place("He grew up in ", " and smoked for years. "),
+    place("She was transferred from ", " Memorial after a fall. "),
+    place("Patient recently moved to ", " with family. "),
+    place("Works at a farm near ", ". "),
+    lambda chance: [
+        Piece("Mail results to "),
+        Piece(f"{chance.randint(10, 999)} {chance.choice(HELD_OUT_TOWNS)} Road", "place"),
+        Piece(". "),
+    ],
+    filled("place", "Zip code ", "#####"),
+    filled("date", "Colonoscopy due ", "1#/2#/20##"),
+    filled("date", "Symptoms began on ", "20##-0#-2#"),
+    filled("date", "Next appointment ", "1#-Mar-20##"),
+    lambda chance: [
+        Piece("Last mammogram in "),
+        Piece(f"{chance.choice(MONTHS)} {chance.randint(1990, 2026)}", "date"),
+        Piece(". "),
+    ],
+    lambda chance: [
+        Piece("Born on the "),
+        Piece(f"{chance.randint(4, 20)}th of {chance.choice(MONTHS)}", "date"),
+        Piece(". "),
+    ],
+    filled("age", "He is ", "9#", " years old and frail. "),
+    filled("age", "Aged ", "9#", " at the time of the fall. "),
+    filled("phone", "Reach the daughter at ", "###-###-####"),
+    filled("phone", "Pager ", "###-####"),
+    filled("fax", "Results by facsimile to ", "(###) ###-####"),
+    filled("email", "Portal login is ", "@@@.@@##&clinic.example"),
+    filled("ssn", "Social security number is ", "###-##-####"),
+    filled("record", "Hospital number ", "#######"),
+    filled("record", "Chart #", "@@######"),
+    filled("plan", "Policy number: ", "@@#########"),
+    filled("account", "Billing account ", "########"),
+    filled("licence", "Driver's license no. ", "@#######"),
+    filled("vehicle", "Vehicle registration ", "@@@ ###"),
+    filled("device", "Implant S/N ", "@@#######"),
+    filled("url", "Records are at ", "www.clinic.example/u/####"),
+    filled("ip", "Access came from ", "10.#.1#.2#"),
+    filled("biometric", "Voice print ", "@@@-#####"),
+    filled("photo", "Photograph saved as ", "@@@-####.png"),
+    filled("number", "Accession ", "@##-######"),
+    filled("number", "Trial participant ", "@@@-####"),
+)
+
+
+def note(
+    chance: random.Random, phrases: tuple[Maker, ...]
+) -> tuple[str, list[tuple[int, int, str]]]:
     """Generate a note, and where its identifiers stand."""
     text, marks = "", []
     for _ in range(8):
-        for piece in (Piece(chance.choice(FILLER)), *chance.choice(PHRASES)(chance)):
+        for piece in (Piece(chance.choice(FILLER)), *chance.choice(phrases)(chance)):
             if piece.kind:
                 marks.append((len(text), len(text) + len(piece.text), piece.kind))
             text += piece.text
     return text, marks
 
 
-def main() -> None:
-    """Print recall by kind, whole and in part, and precision by character."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("notes", type=int, nargs="?", default=2000)
-    parser.add_argument("seed", type=int, nargs="?", default=7)
-    arguments = parser.parse_args()
-    chance = random.Random(arguments.seed)  # noqa: S311 - notes, not keys
-    there, whole, touched = Counter[str](), Counter[str](), Counter[str]()
+@dataclass(frozen=True)
+class Tally:
+    """What was there, and what of it was found. precision: by character."""
+
+    there: Counter[str]
+    whole: Counter[str]
+    precision: float
+
+    @property
+    def recall(self) -> float:
+        """The share of identifiers of which every character was found."""
+        return sum(self.whole.values()) / sum(self.there.values())
+
+
+def tallied(phrases: tuple[Maker, ...], *, notes: int, seed: int) -> Tally:
+    """Look for the identifiers of generated notes."""
+    chance = random.Random(seed)  # noqa: S311 - notes, not keys
+    there, whole = Counter[str](), Counter[str]()
     hidden = right = 0
-    for _ in range(arguments.notes):
-        text, marks = note(chance)
+    for _ in range(notes):
+        text, marks = note(chance, phrases)
         covered = {i for f in find(text) for i in range(f.start, f.end)}
         identifying = {i for start, end, _ in marks for i in range(start, end)}
         hidden += len(covered)
@@ -216,16 +309,29 @@ def main() -> None:
         for start, end, kind in marks:
             there[kind] += 1
             whole[kind] += covered.issuperset(range(start, end))
-            touched[kind] += not covered.isdisjoint(range(start, end))
-    print(f"{arguments.notes} notes, seed {arguments.seed}, {sum(there.values())} identifiers")
-    print(f"{'kind':<12}{'there':>7}{'whole':>9}{'in part':>9}")
-    for kind in sorted(there):
-        share = whole[kind] / there[kind], touched[kind] / there[kind]
-        print(f"{kind:<12}{there[kind]:>7}{share[0]:>9.3f}{share[1]:>9.3f}")
-    total = sum(there.values())
-    print(f"recall_whole={sum(whole.values()) / total:.3f}")
-    print(f"recall_in_part={sum(touched.values()) / total:.3f}")
-    print(f"precision_characters={right / hidden:.3f}")
+    return Tally(there, whole, right / hidden)
+
+
+def main() -> None:
+    """Print recall by kind, and precision, over both sets of phrases."""
+    options = parser(__doc__ or "")
+    options.add_argument("--notes", type=int, help="how many to generate of each set")
+    options.add_argument("--seed", type=int, default=7)
+    arguments = options.parse_args()
+    notes = arguments.notes or (300 if arguments.quick else 3000)
+    figures = []
+    for name, phrases in (("known", PHRASES), ("held_out", HELD_OUT)):
+        tally = tallied(phrases, notes=notes, seed=arguments.seed)
+        found = f"{sum(tally.whole.values())} of {sum(tally.there.values())}"
+        figures += [
+            Figure(f"recall_{name}", tally.recall, "", ">= 0.95", ours=found),
+            Figure(f"precision_{name}", tally.precision, "", ">= 0.9"),
+            *(
+                Figure(f"recall_{name}_{kind}", tally.whole[kind] / tally.there[kind], "", ">= 0.9")
+                for kind in sorted(tally.there)
+            ),
+        ]
+    report(figures, destination=arguments.json)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from gateway.metrics import Metrics, RequestTimes
 from gateway.policy import PolicyInForce, Ruling
 from gateway.question import Ended, Piece, Question
 from gateway.spans import Spans
-from privacy.identifiers import find
+from privacy.identifiers import identifies
 
 # Makes the outcome durable, and returns what the answer's last object holds beside it.
 Closing = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
@@ -196,7 +196,7 @@ class Generating:
             principal,
             declared=header(scope, b"x-sealgate-data-class"),
             purpose=header(scope, b"x-sealgate-purpose"),
-            identifying=lambda: bool(find(body.decode(errors="replace"))),
+            identifying=lambda: identifies(body.decode(errors="replace")),
         )
         scope[RULING] = ruling
         self.metrics.rulings.labels(ruling.data_class, str(ruling.raised).lower()).inc()

@@ -10,7 +10,7 @@ from gateway.explaining import Step
 from gateway.explaining import steps as explained
 from gateway.identity import Principal, Role
 from gateway.policy import load
-from privacy.deidentify import find
+from privacy.deidentify import identifies
 
 app = typer.Typer(help="The policy file: explain its decisions.", no_args_is_help=True)
 
@@ -40,7 +40,7 @@ def check(
     text = text_file.read_text(encoding="utf-8") if text_file else ""
     caller = Principal("cred_example", tenant, "example", role)
     ruling = loaded.rule(
-        caller, declared=data_class, purpose=purpose, identifying=lambda: bool(find(text))
+        caller, declared=data_class, purpose=purpose, identifying=lambda: identifies(text)
     )
     told_steps = [
         {"rule": step.rule.name, "why": _why(step)}

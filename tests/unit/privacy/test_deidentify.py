@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.deidentify import Pseudonyms, PseudonymsFailed
-from privacy.identifiers import KINDS, find
+from privacy.identifiers import KINDS, find, identifies
 
 NOTE = (
     "Patient: Maria Gonzalez, DOB 03/14/1957, MRN: 4471-902. Lives at 12 Oak Street, Springfield, "
@@ -45,6 +45,33 @@ NOTE = (
         ("fingerprint ID FP-77120", "FP-77120", "biometric"),
         ("image wound_0412.jpg", "wound_0412.jpg", "photo"),
         ("specimen S24-1187", "S24-1187", "number"),
+        ("I spoke with Oluchi Oyelaran today.", "Oluchi Oyelaran", "name"),
+        ("Ezekiel McAllister was brought in.", "Ezekiel McAllister", "name"),
+        ("Later Quill Ferro went home.", "Quill Ferro", "name"),
+        ("Her sister Saoirse is here.", "Saoirse", "name"),
+        ("signed: Tamsin O'Neill, MD", "Tamsin O'Neill", "name"),
+        ("SMITH, JOHN was seen", "SMITH, JOHN", "name"),
+        ("transferred out of Larkspur General", "Larkspur General", "place"),
+        ("originally from the Millbrook", "Millbrook", "place"),
+        ("at PO Box 1182", "PO Box 1182", "place"),
+        ("in Larkspur, Ohio", "Larkspur, Ohio", "place"),
+        ("last seen 3/14", "3/14", "date"),
+        ("in March 2024", "March 2024", "date"),
+        ("on 04/2023", "04/2023", "date"),
+        ("on 14-Mar-24", "14-Mar-24", "date"),
+        ("at 2026-01-05T10:30:00Z", "2026-01-05T10:30:00Z", "date"),
+        ("a ninety-four-year-old", "ninety-four", "age"),
+        ("93yo woman", "93", "age"),
+        ("in her nineties", "nineties", "age"),
+        ("pager 555-0142", "555-0142", "phone"),
+        ("call 617-555-0199 ext. 12", "617-555-0199 ext. 12", "phone"),
+        ("see portal.example.com/u/12", "portal.example.com/u/12", "url"),
+        ("as @quill_ferro", "@quill_ferro", "url"),
+        ("filed under A12-34567", "A12-34567", "record"),
+        ("card 4111 1111 1111 1111", "4111 1111 1111 1111", "account"),
+        ("registration SPY 876", "SPY 876", "vehicle"),
+        ("it says AB-1234567 there", "AB-1234567", "number"),
+        ("it says 12345678 there", "12345678", "number"),
     ],
 )
 def test_identifier_is_found_as_what_it_is(text, value, kind):
@@ -62,10 +89,39 @@ def test_identifier_is_found_as_what_it_is(text, value, kind):
         "A 45-year-old man with type 2 diabetes.",
         "Version 1.2.3 of the protocol applies.",
         "pH 7.35, pCO2 44, HCO3 24.",
+        "Pain 7/10 today, strength 5/5 on both sides, vision 20/40.",
+        "Crohn Disease and Barrett Esophagus are stable. Continue Metformin and Lipitor.",
+        "Chief Complaint: Chest pain. Past Medical History: Type 2 Diabetes.",
+        "Left Ventricular Ejection Fraction is 55 %. Blood Pressure was normal.",
+        "Platelets 250,000; WBC 7.4; INR 2.3; CD4 205; vitamin B12 400; HbA1c 6.1.",
+        "Started on Amoxicillin 500 mg. The Glasgow Coma Scale is 15.",
+        "Please give 100-200 mg over 30-60 minutes, every 4-6 h, ICD-10 E11.65.",
+        "A woman of 89 years. He is 72 years old. A two-year-old boy.",
+        "COVID-19 and SARS-CoV-2 were negative; HLA-B27 positive.",
     ],
 )
 def test_plain_medicine_identifies_nobody(text):
     assert find(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Explain how Machine Learning works with Random Forest, please.",
+        "What did Aristotle Onasson say in March 2024 about the moon?",
+        '{"model": "auto", "seed": 12345678, "user": "x"}',
+        "Compare example.com with the city near Larkspur.",
+    ],
+)
+def test_what_may_be_a_name_is_hidden_and_makes_nobodys_text_a_patients(text):
+    assert find(text)
+    assert not identifies(text)
+
+
+def test_what_is_surely_an_identifier_makes_a_text_a_patients():
+    assert identifies("Patient: Quill Ferro")
+    assert identifies("MRN 00123456")
+    assert identifies("Write to a@b.example.org")
 
 
 def test_every_safe_harbor_kind_has_a_recogniser():
