@@ -10,7 +10,7 @@ from gateway.explaining import Step
 from gateway.explaining import steps as explained
 from gateway.identity import Principal, Role
 from gateway.policy import load
-from privacy.deidentify import identifies
+from privacy.identifiers import identifies
 
 app = typer.Typer(help="The policy file: explain its decisions.", no_args_is_help=True)
 
