@@ -1,199 +1,179 @@
-"""The gateway's own cost, in front of an upstream that answers at once: against none, and LiteLLM.
+"""The gateway's own cost, in front of an upstream that answers at once: against none, and peers.
 
-Ours runs with authentication, the audit log (intent and outcome on disk for each answer), limits,
-policy and metrics; LiteLLM's proxy with a master key and nothing else. `--peers DIRECTORY` names
-where its environment `litellmproxy` lies (`pip install 'litellm[proxy]'`); without it, its figures
-are absent. Everything is on one machine's loopback interface, the load included.
+Ours runs with authentication, the audit log (intent and outcome acknowledged for each answer),
+limits, policy and metrics; LiteLLM's proxy with a master key, Portkey's with nothing. Ours runs
+twice: its home on the disk, where an acknowledgement has waited for the disk, and in memory
+(`--memory`, /dev/shm), where a batch is acknowledged as soon as it is committed. `--peers
+DIRECTORY` holds `litellmproxy` (a virtual environment with `pip install 'litellm[proxy]'`) and
+`portkey` (`npm install @portkey-ai/gateway`); who is not there is absent. Everything is on one
+machine's loopback interface, the load included.
 """
 
-import asyncio
-import json
+import itertools
 import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import contract
-from gateway_load import Load, load, request
+import gateway_servers as servers
+from contract import Figure, Samples
+from gateway_load import Load, Plan, load, request
 
-TIERS = """
-[[remote]]
-name = "mock"
-tier = "cloud"
-profile = "vllm"
-origin = "http://127.0.0.1:{port}"
-model = "mock"
-serves = "mock-model"
-boundary = "bench"
-classes = ["public", "internal", "phi", "unclassified"]
-context_length = 32768
-slots = 4096
-"""
-LITELLM = """
-model_list:
-  - model_name: mock-model
-    litellm_params:
-      model: openai/mock
-      api_base: http://127.0.0.1:{port}/v1
-      api_key: none
-general_settings:
-  master_key: sk-bench
-"""
-HERE = Path(__file__).parent
+CASES: Mapping[str, tuple[str, int, bool]] = {
+    "c1": ("Hello.", 1, False),
+    "c16": ("Hello.", 16, False),
+    "c64": ("Hello.", 64, False),
+    "sse": ("streamed", 16, True),
+    "paced": ("paced", 128, True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One load on one server. cpu_us: of its process and no other, for each good request."""
+
+    load: Load
+    cpu_us: float
+
+
+Runs = Mapping[str, Mapping[str, list[Run]]]
 
 
 def main() -> None:
     """Measure and print the figures."""
     options = contract.parser(__doc__.splitlines()[0])
-    options.add_argument("--peers", type=Path, help="directory with LiteLLM's environment")
+    options.add_argument("--peers", type=Path, help="directory with the peers")
+    options.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="a memory disk")  # noqa: S108 - what the option is about.
     arguments = options.parse_args()
-    limit_s = 3.0 if arguments.quick else 10.0
-    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
-        upstream = stack.enter_context(_upstream())
-        ours, key, pid = stack.enter_context(_gateway(Path(directory), upstream))
-        servers = {"direct": (upstream, "none", "mock"), "ours": (ours, key, "mock-model")}
-        if arguments.peers is not None:
-            peer = stack.enter_context(_litellm(Path(directory), arguments.peers, upstream))
-            servers["litellm"] = (peer, "sk-bench", "mock-model")
-        measured = {name: _measured(*server, limit_s) for name, server in servers.items()}
-        contract.report(_figures(measured, _resident_mb(pid)), destination=arguments.json)
+    rounds, limit_s = (1, 0.6) if arguments.quick else (3, 5.0)
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        upstream = stack.enter_context(servers.upstream())
+        home = servers.prepared(directory, upstream.port)
+        running = {
+            "direct": upstream,
+            "disk": stack.enter_context(servers.gateway(home, directory)),
+        }
+        if os.access(arguments.memory, os.W_OK):
+            memory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.memory)))
+            copied = servers.copied(home, memory)
+            running["memory"] = stack.enter_context(servers.gateway(copied, directory))
+        for name, peer in (("litellm", servers.litellm), ("portkey", servers.portkey)):
+            if arguments.peers is not None and (arguments.peers / servers.PLACES[name]).exists():
+                running[name] = stack.enter_context(peer(directory, arguments.peers, upstream.port))
+        runs = {case: _in_turns(running, case, rounds=rounds, limit_s=limit_s) for case in CASES}
+        resident_mb = servers.resident_mb(running["disk"].pid)
+        contract.report(_figures(runs, resident_mb), destination=arguments.json)
 
 
-def _measured(port: int, key: str, model: str, limit_s: float) -> dict[str, Load]:
-    """Measure one server in every way."""
-
-    def run(text: str, clients: int, *, stream: bool = False, once: bool = False) -> Load:
-        data = request(port, key, model, text, stream=stream)
-        asyncio.run(load(port, data, clients=clients, limit_s=0.5, once=once))
-        return asyncio.run(load(port, data, clients=clients, limit_s=limit_s, once=once))
-
-    return {
-        "c1": run("Hello.", 1),
-        "c16": run("Hello.", 16),
-        "c64": run("Hello.", 64),
-        "sse": run("streamed", 16, stream=True),
-        "paced": run("paced", 128, stream=True, once=True),
-    }
+def _in_turns(
+    running: Mapping[str, servers.Server], case: str, *, rounds: int, limit_s: float
+) -> dict[str, list[Run]]:
+    measures: list[Callable[[], Run]] = [
+        partial(_measured, server, case, limit_s) for server in running.values()
+    ]
+    taken = contract.in_turns(*measures, rounds=rounds)
+    return dict(zip(running, taken, strict=True))
 
 
-def _figures(measured: dict[str, dict[str, Load]], resident_mb: float) -> list[contract.Figure]:
-    ours, direct, peer = measured["ours"], measured["direct"], measured.get("litellm")
+def _measured(server: servers.Server, case: str, limit_s: float) -> Run:
+    text, clients, stream = CASES[case]
+    sent = request(server.port, server.key, server.model, text, stream=stream, **server.headers)
+    once = case == "paced"
+    if not once:
+        load(Plan(server.port, [sent], clients, 0.2))
+    before = servers.cpu_s(server.pid)
+    told = load(Plan(server.port, [sent], clients, limit_s, once))
+    good = max(1, len(told.seconds))
+    return Run(told, (servers.cpu_s(server.pid) - before) / good * 1e6)
 
-    def ratio(name: str, case: str, target: str, rate: str) -> contract.Figure:
-        own = getattr(ours[case], rate)
-        other = getattr(peer[case], rate) if peer else None
-        value = own / other if other else None
-        unit = f"{own:.0f}/s, {ours[case].failed} failed"
-        told = f"{other:.0f}/s, {peer[case].failed} failed" if peer and other is not None else "-"
-        return contract.Figure(name, value, "x", target, ours=unit, peer=told)
 
-    def added(name: str, percent: int, target: str) -> contract.Figure:
-        own, bare = ours["c1"].percentile_ms(percent), direct["c1"].percentile_ms(percent)
-        return contract.Figure(
-            name, own - bare, "ms", target, ours=f"{own:.2f} ms", peer=f"direct {bare:.2f} ms"
-        )
-
-    paced = ours["paced"].percentile_ms(50) / direct["paced"].percentile_ms(50)
+def _figures(runs: Runs, resident_mb: float) -> list[Figure]:
     return [
-        ratio("rps_ratio_vs_litellm_c16", "c16", ">= 25", "rate"),
-        ratio("rps_ratio_vs_litellm_c64", "c64", ">= 25", "rate"),
-        ratio("sse_ratio_vs_litellm", "sse", ">= 50", "piece_rate"),
-        added("added_p50_ms_c1", 50, "<= 0.5"),
-        added("added_p99_ms_c1", 99, "<= 2"),
-        contract.Figure("paced128_p50_over_direct", paced, "x", "<= 1.03"),
-        contract.Figure("rss_mb", resident_mb, "MB", "<= 80"),
-        contract.Figure("rps_ratio_vs_portkey", None, "x", ">= 4"),
+        *itertools.chain.from_iterable(_rates(runs, ours) for ours in ("memory", "disk")),
+        _ratio(runs, "rps_ratio_vs_portkey", "c16", ("memory", "portkey"), ">= 4"),
+        _cpu(runs, "cpu_ratio_vs_litellm_c64", "c64"),
+        _cpu(runs, "cpu_ratio_vs_litellm_sse", "sse"),
+        _added(runs, "added_p50_ms_c1", "memory", 50, "<= 0.5"),
+        _added(runs, "added_p99_ms_c1", "memory", 99, "<= 2"),
+        _added(runs, "added_p50_ms_c1_fsync", "disk", 50, "<= 20"),
+        _added(runs, "added_p99_ms_c1_fsync", "disk", 99, "<= 60"),
+        _paced(runs),
+        Figure("rss_mb", resident_mb, "MB", "<= 80"),
     ]
 
 
-@contextmanager
-def _upstream() -> Iterator[int]:
-    port = _free_port()
-    command = [sys.executable, str(HERE / "gateway_upstream.py"), str(port)]
-    with _process(command) as process:
-        process.stdout.readline()
-        yield port
+def _rates(runs: Runs, ours: str) -> list[Figure]:
+    """Return the ratios to LiteLLM. In memory: acknowledged by batch; on disk: after its fsync."""
+    suffix = "_fsync" if ours == "disk" else ""
+    pair = (ours, "litellm")
+    return [
+        _ratio(runs, f"rps_ratio_vs_litellm_c16{suffix}", "c16", pair, ">= 25"),
+        _ratio(runs, f"rps_ratio_vs_litellm_c64{suffix}", "c64", pair, ">= 25"),
+        _ratio(runs, f"sse_ratio_vs_litellm{suffix}", "sse", pair, ">= 50"),
+    ]
 
 
-@contextmanager
-def _gateway(directory: Path, upstream: int) -> Iterator[tuple[int, str, int]]:
-    """Serve a home with the reference model, and a tier that is the upstream."""
-    home, tiers = directory / "home", directory / "tiers.toml"
-    tiers.write_text(TIERS.format(port=upstream))
-    sealgate = [sys.executable, "-m", "gateway"]
-    for step in (
-        ["init", "--key-file", str(directory / "key")],
-        ["models", "fetch", "smollm2-135m"],
-    ):
-        subprocess.run(
-            [*sealgate, *step, "--home", str(home)], check=True, stdout=subprocess.DEVNULL
-        )
-    added = ["clients", "add", "--name", "bench", "--tenant", "bench", "--json"]
-    made = subprocess.run([*sealgate, *added, "--home", str(home)], check=True, capture_output=True)
-    settings = {"SEALGATE_TIERS_FILE": str(tiers), "SEALGATE_ACKNOWLEDGEMENT_S": "5"}
-    serve = [*sealgate, "serve", "--json", "--port", "0", "--home", str(home)]
-    with _process(serve, settings) as process:
-        url = json.loads(process.stdout.readline())["url"]
-        yield int(url.rpartition(":")[2]), json.loads(made.stdout)["key"], process.pid
+def _ratio(runs: Runs, name: str, case: str, pair: tuple[str, str], target: str) -> Figure:
+    ours, peer = (runs[case].get(each, []) for each in pair)
+    rate = "piece_rate" if case == "sse" else "rate"
+    values: list[list[float]] = [[getattr(run.load, rate) for run in each] for each in (ours, peer)]
+    value = _over(*values)
+    failed = sum(run.load.failed for run in ours)
+    return Figure(
+        name,
+        value,
+        "x",
+        target,
+        ours=f"{Samples(values[0])}/s, {failed} failed" if ours else contract.ABSENT,
+        peer=f"{Samples(values[1])}/s" if peer else contract.ABSENT,
+    )
 
 
-@contextmanager
-def _litellm(directory: Path, peers: Path, upstream: int) -> Iterator[int]:
-    port, config = _free_port(), directory / "litellm.yaml"
-    config.write_text(LITELLM.format(port=upstream))
-    command = [str(peers / "litellmproxy" / "bin" / "litellm"), "--config", str(config)]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
-    settings = {
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "LITELLM_TELEMETRY": "False",
-        "LITELLM_LOG": "ERROR",
-        "LITELLM_MODE": "PRODUCTION",
-    }
-    with _process(command, settings):
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        yield port
+def _cpu(runs: Runs, name: str, case: str) -> Figure:
+    """Compare the processor time of a request: what is left when the machine does other work."""
+    ours, peer = (
+        [run.cpu_us for run in runs[case].get(each, [])] for each in ("memory", "litellm")
+    )
+    return Figure(
+        name,
+        _over(peer, ours),
+        "x",
+        ">= 50" if case == "sse" else ">= 25",
+        ours=f"{Samples(ours)} us" if ours else contract.ABSENT,
+        peer=f"{Samples(peer)} us" if peer else contract.ABSENT,
+    )
 
 
-@contextmanager
-def _process(
-    command: list[str], settings: dict[str, str] | None = None
-) -> Iterator["subprocess.Popen[bytes]"]:
-    environment = os.environ | (settings or {})
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+def _over(one: list[float], other: list[float]) -> float | None:
+    if not one or not other or not Samples(other).median:
+        return None
+    ratio: float = Samples(one).median / Samples(other).median
+    return ratio
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def _added(runs: Runs, name: str, ours: str, percent: int, target: str) -> Figure:
+    """Compare latencies. In memory the log's disk is left out, and all else of it counts."""
+    own, bare = (
+        [run.load.percentile_ms(percent) for run in runs["c1"].get(each, [])]
+        for each in (ours, "direct")
+    )
+    value = Samples(own).median - Samples(bare).median if own else None
+    told = f"{Samples(own)} ms" if own else contract.ABSENT
+    return Figure(name, value, "ms", target, ours=told, peer=f"direct {Samples(bare)} ms")
 
 
-def _resident_mb(pid: int) -> float:
-    """Return the gateway process's own resident memory; sandboxes and key broker not counted."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(n.split()[1]) for n in status.splitlines() if n.startswith("VmRSS")) / 1024
+def _paced(runs: Runs) -> Figure:
+    own, bare = (
+        [run.load.percentile_ms(50) for run in runs["paced"][each]] for each in ("disk", "direct")
+    )
+    value = Samples(own).median / Samples(bare).median
+    shown = (f"{Samples(each)} ms" for each in (own, bare))
+    return Figure("paced128_p50_over_direct", value, "x", "<= 1.03", *shown)
 
 
 if __name__ == "__main__":

@@ -141,7 +141,9 @@ async def _run(plan: Plan) -> Load:
     began = time.perf_counter()
     until = began + plan.limit_s
     clients = [
-        (await loop.create_connection(lambda: _Client(plan, told, until), "127.0.0.1", plan.port))[1]
+        (await loop.create_connection(lambda: _Client(plan, told, until), "127.0.0.1", plan.port))[
+            1
+        ]
         for _ in range(plan.clients)
     ]
     await asyncio.gather(*(client.ended for client in clients))
