@@ -10,7 +10,8 @@ See docs/formats/broker-v1.md, "Unlocker".
 
 import json
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from gateway import keyprocess
 from gateway.custody import Secret, custodian
@@ -29,8 +30,13 @@ ANSWER_LIMIT_S = 60.0
 class Unlocker:
     """A custodian that another process asks. It opens a keyring and keeps no new one."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(
+        self, connection: socket.socket, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._connection = connection
+        self._clock = clock
+        self._failure = ""
+        self._paused_until_s = 0.0
         connection.settimeout(ANSWER_LIMIT_S)
 
     def wrap(self, kek: bytes) -> dict[str, str | int]:
@@ -41,10 +47,24 @@ class Unlocker:
     def unwrap(self, record: Mapping[str, str | int]) -> bytes:
         """Return the KEK of a custodian record.
 
+        A service that took long to fail is left alone for as long again: whoever asks meanwhile
+        is told at once, and requests do not wait for each other's failures.
+
         Raises:
             KeyringLocked: The service does not open it.
             CustodianUnusable: The service, or the process that asks it, does not answer.
         """
+        began_s = self._clock()
+        if began_s < self._paused_until_s:
+            raise CustodianUnusable(self._failure)
+        try:
+            return self._asked(record)
+        except CustodianUnusable as error:
+            ended_s = self._clock()
+            self._failure, self._paused_until_s = str(error), ended_s + (ended_s - began_s)
+            raise
+
+    def _asked(self, record: Mapping[str, str | int]) -> bytes:
         try:
             send_frame(self._connection, json.dumps(dict(record)).encode())
             frame = receive_frame(self._connection, tail_limit_bytes=KEY_BYTES)

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import keybroker
+from gateway import keybroker, unlocker
 from gateway.custody import Secret
 from gateway.home import create
 from privacy import states
@@ -195,6 +196,37 @@ def test_a_service_that_comes_back_is_asked_again(broker, keyring, service, tmp_
         broker.active_epoch("watermark")
     (tmp_path / "token").write_text(token)
     assert broker.active_epoch("watermark") == 1
+
+
+class Slow:
+    """A custodian that takes ten seconds to fail, by a clock of its own, until it is well."""
+
+    def __init__(self):
+        self.now, self.asked, self.well = 100.0, 0, False
+
+    def unwrap(self, _):
+        self.asked += 1
+        if self.well:
+            return bytes(32)
+        self.now += 10
+        raise CustodianUnusable("The service does not answer.")
+
+
+def test_a_service_that_is_slow_to_fail_is_not_asked_by_every_request():
+    service = Slow()
+    ours, theirs = socket.socketpair()
+    answering = threading.Thread(target=unlocker.serve, args=(theirs, service))
+    answering.start()
+    client = unlocker.Unlocker(ours, clock=lambda: service.now)
+    for _ in range(50):
+        with pytest.raises(CustodianUnusable, match="does not answer"):
+            client.unwrap({"kind": "x"})
+    assert service.asked == 1
+    service.now, service.well = service.now + 10.1, True
+    assert client.unwrap({"kind": "x"}) == bytes(32)
+    ours.close()
+    answering.join()
+    theirs.close()
 
 
 SOFTHSM = Path("/usr/lib/softhsm/libsofthsm2.so")
