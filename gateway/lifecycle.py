@@ -42,6 +42,7 @@ from gateway.policy import PolicyInForce, load
 from gateway.provenance import Reader, Trace, trace
 from gateway.receipts import issue
 from gateway.recorder import Recorder
+from gateway.replicas import Replicas
 from gateway.reports import Workshop, kept
 from gateway.requestkeys import RequestKeys
 from gateway.routes import Routes
@@ -49,7 +50,7 @@ from gateway.settings import Settings
 from gateway.spans import spans
 from gateway.throttle import Throttle
 from gateway.tokens import Issuer, Tokens
-from gateway.upkeep import flushed, measured
+from gateway.upkeep import exchanged, flushed, measured, rolled_up
 from gateway.upstream import routes
 from privacy import keystore
 from privacy.broker import BrokerClient
@@ -104,6 +105,9 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         await stack.enter_async_context(measured(settings, metrics, sequencer, catalogue))
         shop = Workshop(settings, home, engine, keys, catalogue, recorder)
         tracing = await stack.enter_async_context(spans(settings))
+        limits = RequestLimits(subjects=policy.subjects, budgets=budgets, clock=time.monotonic)
+        replicas = Replicas(engine) if settings.database_url else None
+        await stack.enter_async_context(exchanged(limits, replicas))
         yield Gateway(
             settings=settings,
             catalogue=catalogue,
@@ -117,11 +121,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
                 Labeller(keys, origin=settings.origin),
                 keeper,
             ),
-            limits=RequestLimits(
-                subjects=policy.subjects,
-                budgets=budgets,
-                clock=time.monotonic,
-            ),
+            limits=limits,
             policy=policy,
             metrics=metrics,
             log=engine,

@@ -1,18 +1,19 @@
 """How much one tenant and one credential may ask: a minute, at once, and a day.
 
-In this process and for one event loop; `budgets.py` keeps what was spent in a day. What a request
-may use is reserved before it runs, and what it did use is charged when it ends.
+In this process and for one event loop; `budgets.py` keeps what was spent in a day, and
+`replicas.py` tells other gateways of minutes. What a request may use is reserved before it runs,
+and what it did use is charged when it ends.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from gateway.buckets import Bucket
 from gateway.budgets import Budgets
 from gateway.errors import RequestRefused
 from gateway.identity import Principal
-
-_MINUTE_S = 60.0
+from gateway.replicas import Learned, Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +36,21 @@ class Subject:
 
 
 @dataclass(slots=True)
-class _Bucket:
-    """A token bucket: holds a minute's worth and fills evenly. Time is the caller's."""
-
-    left: float
-    seen_s: float
-
-    def wait_s(self, amount: float, *, per_minute: int, now: float) -> float:
-        """Fill up, and return how long until `amount` is there: 0 if it is."""
-        gained = (now - self.seen_s) * per_minute / _MINUTE_S
-        self.left = min(float(per_minute), self.left + gained)
-        self.seen_s = now
-        return max(0.0, (amount - self.left) * _MINUTE_S / per_minute)
-
-
-@dataclass(slots=True)
 class _State:
+    """allowance: as it last was."""
+
     running: int = 0
-    requests: _Bucket | None = None
-    tokens: _Bucket | None = None
+    allowance: Allowance = Allowance()
+    requests: Bucket | None = None
+    tokens: Bucket | None = None
+
+    def at_rest(self, now: float) -> bool:
+        """Whether nothing runs and nothing is gone: as good as never seen."""
+        rates = self.allowance.requests_per_minute, self.allowance.tokens_per_minute
+        return not self.running and all(
+            bucket is None or (not bucket.spent and bucket.full(per_minute=rate, now=now))
+            for bucket, rate in zip((self.requests, self.tokens), rates, strict=True)
+        )
 
 
 @dataclass(slots=True)
@@ -86,6 +83,7 @@ class RequestLimits:
         self._budgets = budgets
         self._clock = clock
         self._states: dict[str, _State] = {}
+        self._elsewhere: Mapping[str, int] = {}
 
     @contextmanager
     def entered(self, principal: Principal) -> Iterator[Sequence[tuple[bytes, bytes]]]:
@@ -101,7 +99,7 @@ class RequestLimits:
             state = self._state(subject)
             state.running += 1
             if state.requests:
-                state.requests.left -= 1
+                state.requests.take(1)
         try:
             yield self._headers(subjects)
         finally:
@@ -121,7 +119,7 @@ class RequestLimits:
         for subject in subjects:
             state = self._state(subject)
             if state.tokens:
-                state.tokens.left -= tokens
+                state.tokens.take(tokens)
             self._budgets.spend(subject.name, tokens)
         reservation = Reservation(self, subjects, tokens)
         try:
@@ -137,12 +135,53 @@ class RequestLimits:
         for subject in subjects:
             state = self._states.get(subject.name)
             if state is not None and state.tokens:
-                state.tokens.left += reserved - used
+                state.tokens.take(used - reserved)
             self._budgets.spend(subject.name, used - reserved)
+
+    def told(self) -> list[Told]:
+        """Return what other gateways have not been told."""
+        return [
+            Told(
+                name,
+                0.0 if state.requests is None else state.requests.told(),
+                0.0 if state.tokens is None else state.tokens.told(),
+                state.allowance.requests_per_minute,
+                state.allowance.tokens_per_minute,
+                state.running,
+            )
+            for name, state in self._states.items()
+            if state.allowance != Allowance()
+        ]
+
+    def learn(self, learned: Learned) -> None:
+        """Go on by what all gateways together left, and forget subjects that are at rest."""
+        now, self._elsewhere = self._clock(), learned.elsewhere
+        for left in learned.left:
+            state = self._states.get(left.subject)
+            if state is None:
+                continue
+            if state.requests:
+                state.requests.learn(left.requests, now)
+            if state.tokens:
+                state.tokens.learn(left.tokens, now)
+        for name in [name for name, state in self._states.items() if state.at_rest(now)]:
+            # Made anew, its buckets would be full as well.
+            del self._states[name]
+
+    def untold(self, told: Sequence[Told]) -> None:
+        """Tell it the next time: this time nobody heard."""
+        for each in told:
+            state = self._states.get(each.subject)
+            if state is not None and state.requests:
+                state.requests.spent += each.requests
+            if state is not None and state.tokens:
+                state.tokens.spent += each.tokens
 
     def _require_room(self, subject: Subject) -> None:
         allowance, state = subject.allowance, self._state(subject)
-        if allowance.concurrent_requests and state.running >= allowance.concurrent_requests:
+        if allowance.concurrent_requests and (
+            state.running + self._elsewhere.get(subject.name, 0) >= allowance.concurrent_requests
+        ):
             raise _too_many(
                 f"{subject.called} may have {allowance.concurrent_requests} requests at once.",
                 wait_s=1.0,
@@ -188,6 +227,7 @@ class RequestLimits:
         if state is None:
             state = self._states[subject.name] = _State()
         now, allowance = self._clock(), subject.allowance
+        state.allowance = allowance
         # A policy that was reloaded may limit what it did not before, and the other way round.
         state.requests = _bucket(state.requests, allowance.requests_per_minute, now)
         state.tokens = _bucket(state.tokens, allowance.tokens_per_minute, now)
@@ -197,7 +237,7 @@ class RequestLimits:
         """Count a request out; a subject at rest without a limit is forgotten."""
         state = self._states[subject.name]
         state.running -= 1
-        if not state.running and not state.requests and not state.tokens:
+        if state.allowance == Allowance() and not state.running:
             del self._states[subject.name]
 
     def _headers(self, subjects: Sequence[Subject]) -> list[tuple[bytes, bytes]]:
@@ -217,10 +257,10 @@ class RequestLimits:
         return headers
 
 
-def _bucket(bucket: _Bucket | None, per_minute: int, now: float) -> _Bucket | None:
+def _bucket(bucket: Bucket | None, per_minute: int, now: float) -> Bucket | None:
     if not per_minute:
         return None
-    return bucket or _Bucket(float(per_minute), now)
+    return bucket or Bucket(float(per_minute), now)
 
 
 def _too_many(message: str, *, wait_s: float) -> RequestRefused:

@@ -1,6 +1,7 @@
 """What a serving gateway does beside answering: spending and traffic written down, metrics told."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +16,9 @@ from gateway.budgets import Budgets
 from gateway.catalogue import Catalogue
 from gateway.fingerprints import Fingerprints
 from gateway.insight.rollups import roll_up
+from gateway.limits import RequestLimits
 from gateway.metrics import Metrics
+from gateway.replicas import EXCHANGE_S, Learned, Replicas
 from gateway.settings import Settings
 
 # What a gateway that is killed may forget of its tenants' spending, and of answers' fingerprints.
@@ -47,6 +50,36 @@ async def flushed(budgets: Budgets, fingerprints: Fingerprints) -> AsyncIterator
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.to_thread(fingerprints.flush)
+
+
+@asynccontextmanager
+async def exchanged(limits: RequestLimits, replicas: Replicas | None) -> AsyncIterator[None]:
+    """Keep the minute limits of several gateways together while entered; None for a lone one."""
+
+    async def keep() -> None:
+        while True:
+            told = limits.told()
+            try:
+                learned = Learned()
+                if replicas is not None:
+                    learned = await asyncio.to_thread(replicas.exchange, told)
+                # A lone gateway has nothing to learn, and forgets who is at rest all the same.
+                limits.learn(learned)
+            except sa.exc.SQLAlchemyError as error:
+                limits.untold(told)
+                _log.warning("Limits were not exchanged: %s", type(error).__name__)
+            await asyncio.sleep(EXCHANGE_S)
+
+    task = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        # One that stays in the account is forgotten there soon.
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            if replicas is not None:
+                await asyncio.to_thread(replicas.leave)
 
 
 @asynccontextmanager
