@@ -55,7 +55,7 @@ async def show(visit: Visit) -> Response:
         kept = {name: value for name, value in fields.items() if value}
         more = f"/console/events?{urlencode(kept | {'before': found.more})}"
     return visit.page(
-        "events_list.html" if visit.partial else "events.html",
+        "events.html",
         status=400 if problem else 200,
         fields=fields,
         filtered=any(fields.values()),

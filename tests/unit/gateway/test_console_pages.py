@@ -119,10 +119,15 @@ def test_search_is_an_entry_with_what_was_asked(sign_in, parts):
     assert last["actor"]["user"]["name"] == "Ann auditor"
 
 
-def test_part_of_the_page_is_the_list_alone(sign_in):
-    answer = sign_in("auditor").get("/console/events?request=req_1", hx_request="true")
+def test_open_page_gets_the_part_that_it_asked_for(sign_in):
+    browser = sign_in("auditor")
+    browser.get("/console/text")
+    answer = browser.post("/console/text", {"text": MARKED}, hx_request="true")
     assert "<html" not in answer.text
-    assert found(answer) == [1, 0]
+    assert "<mark>" in answer.text
+    refused = browser.post("/console/text", {"text": MARKED}, token="x", hx_request="true")
+    assert (refused.status, refused.headers["hx-retarget"]) == (403, "body")
+    assert "<html" in refused.text
 
 
 def test_names_in_entries_are_text(sign_in):
