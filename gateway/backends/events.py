@@ -95,7 +95,8 @@ class EventReader:
         reason = choice.get("finish_reason")
         if reason == CALLED and self._expected.functions:
             reason = "stop"
-        if not isinstance(text, str) or (reason is not None and reason not in REASONS):
+        known = reason is None or (isinstance(reason, str) and reason in REASONS)
+        if not isinstance(text, str) or not known:
             raise UpstreamFailed("garbage", "an event of its stream has a choice of another kind")
         if self._calls and text:
             # White space between calls is nobody's.
@@ -122,7 +123,8 @@ class EventReader:
 
     def _part(self, index: int, function: dict[str, Any]) -> Call:
         name, arguments = function.get("name"), function.get("arguments") or ""
-        if index == self._calls < CALL_LIMIT and name in self._expected.functions:
+        given = isinstance(name, str) and name in self._expected.functions
+        if index == self._calls < CALL_LIMIT and given:
             self._calls += 1
         elif index == self._calls - 1 and not name:
             name = None

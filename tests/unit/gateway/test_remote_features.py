@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.api.completions import CompletionDialect
 from gateway.api.responses import ResponseDialect
@@ -198,6 +200,8 @@ LIES = {
         upstreams.event().replace(b'"content": ""', b'"tool_calls": {"index": 0}')
     ],
     "index of another type": [called("0", name="weather")],
+    "name of another type": [called(0, name=["weather"])],
+    "reason of another type": [called(0, name="weather", reason=["stop"])],
     "call without a function": [
         upstreams.event().replace(b'"content": ""', b'"tool_calls": [{"index": 0}]')
     ],
@@ -435,3 +439,38 @@ async def test_response_is_sent_as_a_chat(log):
     roles = [turn["role"] for turn in upstream.bodies[0]["messages"]]
     assert roles == ["system", "user", "assistant", "tool"]
     assert upstream.bodies[0]["messages"][3]["tool_call_id"] == "c1"
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+JSON = st.recursive(
+    SCALARS | st.sampled_from(["weather", "stop", "tool_calls", "{}"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                (
+                    "index delta content text tool_calls function name arguments logprobs tokens "
+                    "token_logprobs token logprob bytes top_logprobs finish_reason usage choices "
+                    "error prompt_tokens completion_tokens"
+                ).split()
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(JSON, max_size=4), st.booleans())
+@settings(deadline=None)
+def test_events_of_any_shape_are_read_or_named_as_garbage(values, bare):
+    expected = Expected(upstreams.MODEL, 8, frozenset({"weather"}), likelihoods=True)
+    reader = EventReader(expected, bare=bare)
+    try:
+        for value in values:
+            event = {"model": upstreams.MODEL, "choices": [value]}
+            for body in (event, value if isinstance(value, dict) else event):
+                list(reader.feed(b"data: " + json.dumps(body).encode() + b"\n\n"))
+    except UpstreamFailed as failed:
+        assert failed.reason in {"garbage", "other_model", "refused"}  # noqa: PT017 - or nothing
