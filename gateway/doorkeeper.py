@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 
 from audit.errors import LogUnavailable
 from gateway import logbook
-from gateway.api.asgi import ADMISSION, CERTIFICATE, REQUEST_ID, Scope, header, source_ip
+from gateway.api.asgi import (
+    ADMISSION,
+    CERTIFICATE,
+    REQUEST_ID,
+    RULING,
+    Scope,
+    header,
+    source_ip,
+)
 from gateway.api.errors import LOG_UNAVAILABLE
 from gateway.errors import RequestRefused
 from gateway.identity import Credentials, Principal, Role
@@ -15,6 +23,8 @@ from gateway.recorder import Recorder
 from gateway.scopes import covers_model, covers_operation
 from gateway.throttle import Throttle
 from gateway.tokens import Tokens
+
+POLICY_DENIED = "policy_denied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +159,11 @@ class Doorkeeper:
             source_ip=source_ip(scope),
             now=datetime.now(UTC),
         )
+        grounds = refused.grounds
+        if grounds is None and refused.code == POLICY_DENIED and RULING in scope:
+            grounds = scope[RULING].grounds()
+        if grounds is not None:
+            event["sealgate"]["policy"] = dict(grounds)
         try:
             await asyncio.shield(self.recorder.record(event))
         except LogUnavailable:

@@ -1,5 +1,7 @@
 """What can fail in the gateway. `api/errors.py` maps it to HTTP, `cli/errors.py` to exit codes."""
 
+from collections.abc import Mapping
+
 
 class GatewayError(Exception):
     """Root of the gateway's own errors."""
@@ -90,7 +92,8 @@ class RequestRefused(GatewayError):
 
     status: HTTP status. kind: the envelope's `type`. param: the field at fault, or None.
     code: the envelope's machine-readable `code`, or None. retry_after_s: when trying again may
-    help. should_retry: False tells clients that it will not.
+    help. should_retry: False tells clients that it will not. grounds: what the log's entry tells
+    beside the code.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class RequestRefused(GatewayError):
         code: str | None = None,
         retry_after_s: float | None = None,
         should_retry: bool | None = None,
+        grounds: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -112,6 +116,7 @@ class RequestRefused(GatewayError):
         self.code = code
         self.retry_after_s = retry_after_s
         self.should_retry = should_retry
+        self.grounds = grounds
 
 
 class UpstreamFailed(RequestRefused):

@@ -124,6 +124,10 @@ class Ruling:
         days = self.rule.retention_days
         return entry | ({"retention_days": days} if days else {})
 
+    def grounds(self) -> dict[str, str]:
+        """Return what an entry tells of it that it refused a request later on."""
+        return _grounds(self.digest, self.rule, self.data_class, self.purpose)
+
     def agreed(self, *, today: dt.date) -> frozenset[str] | None:
         """Return the remotes that may have the request for an agreement; None: it needs none."""
         return agreed(self.agreements, self.data_class, today=today)
@@ -164,23 +168,22 @@ class Policy:
         """
         _require_known("x-sealgate-data-class", declared, CLASSES)
         _require_known("x-sealgate-purpose", purpose, PURPOSES)
+        purpose = purpose or "unspecified"
         data_class = _most_sensitive([*self._declared(principal), declared])
         raised = data_class in ("public", "internal") and identifying()
         if raised:
             data_class = "phi"
-        found = self.first(data_class, purpose or "unspecified", principal.role, principal.tenant)
+        found = self.first(data_class, purpose, principal.role, principal.tenant)
         if found is None or not found.allow:
             by = f"its rule {found.name!r}" if found else "none of its rules allows it"
             raise RequestRefused(
-                f"The policy does not allow requests of class {data_class} for "
-                f"{purpose or 'unspecified'}: {by}.",
+                f"The policy does not allow requests of class {data_class} for {purpose}: {by}.",
                 status=403,
                 kind="permission_error",
                 code="policy_denied",
+                grounds=_grounds(self.digest, found, data_class, purpose),
             )
-        return Ruling(
-            data_class, purpose or "unspecified", found, self.digest, raised, self.file.baa
-        )
+        return Ruling(data_class, purpose, found, self.digest, raised, self.file.baa)
 
     def first(self, data_class: str, purpose: str, role: Role, tenant: str) -> Rule | None:
         """Return the first rule that fits."""
@@ -286,3 +289,8 @@ def _most_sensitive(declared: Sequence[str | None]) -> str:
     """Return the most sensitive of the classes that anyone declared."""
     told = [CLASSES.index(each) for each in declared if each is not None]
     return CLASSES[max(told)] if told else "unclassified"
+
+
+def _grounds(digest: str, rule: Rule | None, data_class: str, purpose: str) -> dict[str, str]:
+    told = {"digest": digest, "data_class": data_class, "purpose": purpose}
+    return told | ({"rule": rule.name} if rule else {})

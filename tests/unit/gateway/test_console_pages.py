@@ -1,5 +1,6 @@
 """What the console's pages do over ASGI: search, proofs, tracing, keys, credentials, policy."""
 
+import asyncio
 import html
 import json
 import re
@@ -8,7 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from audit.proof import verify_proof
+from gateway.api.asgi import ADMISSION, REQUEST_ID, RULING
 from gateway.app import create_app
+from gateway.doorkeeper import Admission
+from gateway.errors import RequestRefused
+from gateway.identity import Principal, Role
 from tests.unit.gateway.console_parts import (
     HOSTILE,
     MARKED,
@@ -259,6 +264,36 @@ def test_policy_says_why_a_request_was_refused(sign_in):
     assert "mistyped, expired or revoked" in page
     assert "was not refused" in browser.get("/console/policy?request=req_1").text
     assert "holds no request of that id" in browser.get("/console/policy?request=nothing").text
+
+
+def test_policy_says_which_rule_refused_a_request(sign_in, parts):
+    caller = Principal("cred_app", "clinic", "Ward app", Role.CLIENT)
+    policy = parts.policy.current
+
+    def ruled(purpose):
+        return policy.rule(caller, declared="phi", purpose=purpose, identifying=lambda: False)
+
+    def refuse(request_id, refused, **scope):
+        scope |= {REQUEST_ID: request_id, ADMISSION: Admission(caller, "chat"), "headers": []}
+        asyncio.run(parts.doorkeeper.refused(scope, refused))
+        return sign_in("security").get(f"/console/policy?request={request_id}").text
+
+    with pytest.raises(RequestRefused) as refused:
+        ruled("research")
+    page = refuse("req_ruled", refused.value)
+    for told in ("policy forbids it", "<code>no-research</code>", "research", policy.digest):
+        assert told in page
+    # Refused later, by a tier that the rule does not name: the ruling is at hand.
+    late = RequestRefused("No tier.", status=403, code="policy_denied")
+    page = refuse("req_late", late, **{RULING: ruled("treatment")})
+    assert "<code>clinic</code>" in page
+    told = entries(parts, "chat")[-1]["sealgate"]["policy"]
+    assert told == {
+        "digest": policy.digest,
+        "data_class": "phi",
+        "purpose": "treatment",
+        "rule": "clinic",
+    }
 
 
 def test_policy_explains_a_request_that_might_come(sign_in):
