@@ -89,6 +89,18 @@ def test_rubbish_is_refused_in_the_envelope_with_one_entry(gateway, name):
     assert ends in (["denied"], ["intent", "outcome"])
 
 
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"]
+)
+def test_every_route_refuses_what_is_no_request_with_one_entry(gateway, path):
+    for name in ("deep array", "deep object", "overlong UTF-8", "NUL", "array", "null", "empty"):
+        status, headers, body = raw(gateway.url, gateway.keys["client"], RUBBISH[name], path=path)
+        assert status == 400, (name, body[:200])
+        assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+        (entry,) = gateway.events(headers["x-request-id"])
+        assert entry["sealgate"]["phase"] == "denied"
+
+
 def test_last_of_two_equal_keys_counts(gateway):
     body = b'{"n":2,"n":1' + TAIL
     status, headers, answer = raw(gateway.url, gateway.keys["client"], body)

@@ -61,6 +61,16 @@ async def test_endless_body_is_not_drained_for_ever():
     assert len(receive.left) > 90
 
 
+async def test_body_that_trickles_is_not_waited_for():
+    async def receive():
+        await asyncio.sleep(0.02)
+        return part(b"x", more=True)
+
+    with pytest.raises(RequestRefused) as error:
+        await asyncio.wait_for(read_body(receive, limit_bytes=1 << 20, limit_s=0.1), 5)
+    assert (error.value.status, error.value.code) == (408, "request_timeout")
+
+
 async def test_client_that_leaves_while_sending_is_gone():
     with pytest.raises(ClientGone):
         await read_body(receiving({"type": "http.disconnect"}), limit_bytes=4)

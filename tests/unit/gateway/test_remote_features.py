@@ -441,19 +441,18 @@ async def test_response_is_sent_as_a_chat(log):
     assert upstream.bodies[0]["messages"][3]["tool_call_id"] == "c1"
 
 
+MEMBERS = [
+    *("index", "delta", "content", "text", "tool_calls", "function", "name", "arguments"),
+    *("logprobs", "tokens", "token_logprobs", "token", "logprob", "bytes", "top_logprobs"),
+    *("finish_reason", "usage", "choices", "error", "prompt_tokens", "completion_tokens"),
+]
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 JSON = st.recursive(
     SCALARS | st.sampled_from(["weather", "stop", "tool_calls", "{}"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                (
-                    "index delta content text tool_calls function name arguments logprobs tokens "
-                    "token_logprobs token logprob bytes top_logprobs finish_reason usage choices "
-                    "error prompt_tokens completion_tokens"
-                ).split()
-            ),
+            st.sampled_from(MEMBERS),
             inner,
             max_size=5,
         )
