@@ -184,15 +184,19 @@ def test_the_key_brokers_arguments_and_environment_hold_no_secret(tmp_path, monk
 
 def test_a_command_is_undumpable_before_it_opens_anything():
     script = (
-        "import ctypes, resource\n"
-        "from gateway.cli import main\n"
-        "def app():\n"
-        "    assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0  # PR_GET_DUMPABLE\n"
-        "    assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)\n"
-        "main.app = app\n"
+        "import ctypes, resource, sys\n"
+        "from gateway.cli import keys, main\n"
+        "def opened(_):\n"
+        "    told = ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)  # PR_GET_DUMPABLE\n"
+        "    print('dumpable', told, resource.getrlimit(resource.RLIMIT_CORE))\n"
+        "    sys.exit(0)\n"
+        "keys.opened = opened\n"
+        "sys.argv = ['sealgate', 'keys', 'list']\n"
         "main.main()\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.stdout == "dumpable 0 (0, 0)\n", done.stderr
 
 
 def regions(pid):

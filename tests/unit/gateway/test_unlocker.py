@@ -195,7 +195,15 @@ def test_a_service_that_comes_back_is_asked_again(broker, keyring, service, tmp_
     with pytest.raises(CustodianUnusable, match="refuses the token"):
         broker.active_epoch("watermark")
     (tmp_path / "token").write_text(token)
-    assert broker.active_epoch("watermark") == 1
+    # It is asked again after as long as it took to refuse, which on a busy machine is a moment.
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            assert broker.active_epoch("watermark") == 1
+            break
+        except CustodianUnusable:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 class Slow:
