@@ -39,13 +39,13 @@ class Loaded(Protocol):
 
 @dataclass(slots=True)
 class Endpoint:
-    """One endpoint: what it is, and what became of it so far."""
+    """One endpoint: what it is, and what became of it so far. draining: whether it is to rest."""
 
     place: Candidate
     backend: Loaded
     breaker: Breaker
     slots: FairSlots
-    draining: bool = False
+    draining: Callable[[], bool] = lambda: False
 
     def candidate(self) -> Candidate:
         """Return it as it stands now."""
@@ -55,7 +55,7 @@ class Endpoint:
             self.place,
             load=replace(load, waiting=waiting, running=max(load.running, self.slots.busy)),
             open=self.breaker.open,
-            draining=self.draining,
+            draining=self.draining(),
         )
 
 

@@ -25,6 +25,7 @@ from gateway.catalogue import Catalogue, RemoteModel
 from gateway.console.desk import desk, permissions
 from gateway.custody import Secret
 from gateway.doorkeeper import Doorkeeper
+from gateway.draining import Standing
 from gateway.errors import HomeUnusable, ModelMissing
 from gateway.fingerprints import Fingerprints
 from gateway.home import Home, existing
@@ -102,7 +103,9 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         budgets = Budgets(engine, now=lambda: datetime.now(UTC))
         stack.callback(budgets.flush)
         await stack.enter_async_context(flushed(budgets, fingerprints))
+        await stack.enter_async_context(rolled_up(engine))
         await stack.enter_async_context(measured(settings, metrics, sequencer, catalogue))
+        standing = Standing(home.path)
         shop = Workshop(settings, home, engine, keys, catalogue, recorder)
         tracing = await stack.enter_async_context(spans(settings))
         limits = RequestLimits(subjects=policy.subjects, budgets=budgets, clock=time.monotonic)
@@ -129,7 +132,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             receipt=_receipts(engine, keys, settings),
             reports=await stack.enter_async_context(kept(shop)),
             contents=contents(engine, keys),
-            checks=lambda: _checks(sequencer, catalogue),
+            checks=lambda: _checks(sequencer, catalogue, standing),
             spans=tracing,
             desk=desk(settings, engine, KeyCare(keys, recorder, credentials)),
         )
@@ -250,8 +253,9 @@ def _circumstances(
     }
 
 
-def _checks(sequencer: Sequencer, catalogue: Catalogue) -> dict[str, bool]:
+def _checks(sequencer: Sequencer, catalogue: Catalogue, standing: Standing) -> dict[str, bool]:
     return {
+        "in service": not standing.order.replica,
         "log": sequencer.writable,
-        **{f"model {m.model_id}": m.backend.ready for m in catalogue.all.values()},
+        **{f"model {m.model_id}": m.backend.able for m in catalogue.all.values()},
     }

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.backends.base import Load
-from gateway.balancer import Balancer, Endpoint, Routed
+from gateway.balancer import Balancer, Endpoint, Loaded, Routed
 from gateway.breakers import Breaker
 from gateway.catalogue import RemoteModel, ServedModel
 from gateway.conversation import Conversation
+from gateway.draining import Standing
 from gateway.grading import CHARACTERS_A_TOKEN, Grade, grade
 from gateway.outgoing import Outgoing, outgoing
 from gateway.router import AUTO, TIERS, Candidate, Decision, Wanted, barred
@@ -105,8 +106,8 @@ class Routes:
             RequestRefused: Nowhere, and why.
         """
         if name in self.catalogue:
-            place = self.balancer.endpoints[f"local/{name}"].place
-            if data_class in place.classes:
+            endpoint = self.balancer.endpoints[f"local/{name}"]
+            if data_class in endpoint.place.classes and not endpoint.draining():
                 return None
         turns = conversation.turns
         graded = grade(turns, max_tokens=max_tokens, weights=self.tiers.weights)
@@ -142,7 +143,13 @@ class _Own:
 
 
 def local_endpoint(
-    model: ServedModel, tiers: Tiers, *, slots: int, output_limit: int, waiting_limit: int
+    model: ServedModel,
+    tiers: Tiers,
+    *,
+    slots: int,
+    output_limit: int,
+    waiting_limit: int,
+    standing: Standing,
 ) -> Endpoint:
     """Return one of the home's models as an endpoint."""
     place = tiers.local_place(
@@ -152,10 +159,18 @@ def local_endpoint(
         slots=slots,
     )
     line = FairSlots(slots, waiting_limit=waiting_limit)
-    return Endpoint(place, _Own(), Breaker(time.monotonic), line)
+    return _endpoint(place, _Own(), line, standing)
 
 
-def remote_endpoint(model: RemoteModel, place: Candidate, *, waiting_limit: int) -> Endpoint:
+def remote_endpoint(
+    model: RemoteModel, place: Candidate, *, waiting_limit: int, standing: Standing
+) -> Endpoint:
     """Return a remote endpoint."""
     line = FairSlots(place.slots, waiting_limit=waiting_limit)
-    return Endpoint(place, model.backend, Breaker(time.monotonic), line)
+    return _endpoint(place, model.backend, line, standing)
+
+
+def _endpoint(place: Candidate, backend: Loaded, line: FairSlots, standing: Standing) -> Endpoint:
+    return Endpoint(
+        place, backend, Breaker(time.monotonic), line, lambda: standing.order.covers(place)
+    )

@@ -12,6 +12,7 @@ from gateway.backends.remote import RemoteBackend
 from gateway.backends.transport import Transport
 from gateway.balancer import Balancer, Patience
 from gateway.catalogue import RemoteModel, ServedModel
+from gateway.draining import Standing
 from gateway.errors import SettingsInvalid
 from gateway.router import AUTO
 from gateway.routes import Routes, local_endpoint, remote_endpoint
@@ -43,6 +44,7 @@ async def routes(
         taken = [m.model_id for m in remotes.values() if m.model_id in models or m.model_id == AUTO]
         if taken:
             raise SettingsInvalid(f"{settings.tiers_file}: {taken[0]!r} is a model of the home.")
+        standing = Standing(settings.home)
         endpoints = [
             *(
                 local_endpoint(
@@ -51,12 +53,16 @@ async def routes(
                     slots=settings.concurrency,
                     output_limit=settings.output_limit_tokens,
                     waiting_limit=settings.queue_limit,
+                    standing=standing,
                 )
                 for model in models.values()
             ),
             *(
                 remote_endpoint(
-                    remotes[table.name], table.place(), waiting_limit=settings.queue_limit
+                    remotes[table.name],
+                    table.place(),
+                    waiting_limit=settings.queue_limit,
+                    standing=standing,
                 )
                 for table in tiers.remote
             ),

@@ -1,4 +1,4 @@
-"""`/healthz`: the process lives. `/readyz`: it can answer: log writable, sandboxes ready."""
+"""`/healthz`: the process lives. `/readyz`: it can answer: log writable, sandboxes at work."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse

@@ -24,6 +24,14 @@ class LocalBackend:
         return self._pool.ready
 
     @property
+    def able(self) -> bool:
+        """Whether it answers: a sandbox waits, or some are at work and the next one is made.
+
+        A gateway whose sandboxes are all at work is busy, not broken: it has a line for more.
+        """
+        return self._pool.ready or self._slots.busy > 0
+
+    @property
     def waiting(self) -> int:
         """How many choices wait for a slot."""
         return self._slots.waiting

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from audit.store import open_log
+from gateway.upkeep import FLUSH_S
 from tests.e2e.deployment import MODEL, add_keys, eventually, make_home, sealgate, serve
 from tests.postgres_server import serving
 
@@ -41,6 +42,18 @@ backend gateways
     option httpchk GET /readyz
     default-server inter 200ms fall 1 rise 1 check observe layer4 on-error mark-down error-limit 1
 {servers}
+"""
+
+
+POLICY = """
+version = 1
+
+[[rule]]
+name = "here"
+
+[[limit]]
+tenant = "lab"
+tokens_per_day = 150
 """
 
 
@@ -84,6 +97,25 @@ def ask(url, key):
         return error.code
     except OSError:
         return 0
+
+
+def ready(url):
+    """Return the status of a gateway's own word whether it is to be asked."""
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=10) as response:  # noqa: S310 - our own
+            return response.status
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def stored(database):
+    """Return what the database knows of the laboratory's spending."""
+    import psycopg  # noqa: PLC0415 - an extra
+
+    with psycopg.connect(database) as connection:
+        query = "SELECT coalesce(sum(tokens), 0) FROM spending WHERE subject LIKE '%lab%'"
+        return int(connection.execute(query).fetchone()[0])
 
 
 class Traffic:
@@ -130,20 +162,35 @@ def test_one_leaves_and_one_is_killed_and_the_log_stays_whole(
         open_log(database).dispose()
         monkeypatch.setenv("SEALGATE_DATABASE_URL", database)
         key = add_keys(homes[0])["client"]
-        settings = {"acknowledgement_s": 10, "workers": 1, "concurrency": 2}
+        lab = add_keys(homes[0], tenant="lab")["client"]
+        policy = tmp_path / "policy.toml"
+        policy.write_text(POLICY)
+        settings = {"acknowledgement_s": 10, "workers": 1, "concurrency": 2, "policy_file": policy}
         gateways = [serve(each, **settings) for each in homes]
         running = [stack.enter_context(gateway) for gateway in gateways]
         ports = [int(url.rpartition(":")[2]) for _, url in running]
         url = stack.enter_context(balanced(tmp_path, ports))
         assert eventually(lambda: ask(url, key) == 200, limit_s=30)
 
-        # A rolling restart: one leaves in order, and no request fails.
+        # What a tenant may spend in a day it has spent at both, whichever it asked.
+        spent = [ask(running[0][1], lab) for _ in range(10)]
+        assert (spent[0], spent[-1]) == (200, 429)
+        assert eventually(lambda: stored(database) >= 100)
+        time.sleep(2 * FLUSH_S)
+        assert ask(running[1][1], lab) == 429
+
+        # A rolling restart: one is drained, leaves in order, and no request fails.
         with Traffic(url, key) as traffic:
+            traffic.more(6)
+            assert ready(running[1][1]) == 200
+            sealgate("route", "drain", "--replica", home=homes[1])
+            assert ready(running[1][1]) == 503
             traffic.more(6)
             running[1][0].send_signal(signal.SIGTERM)
             assert running[1][0].wait(timeout=60) == 0
             traffic.more(6)
         assert set(traffic.statuses) == {200}
+        sealgate("route", "resume", "--replica", home=homes[1])
 
         # One comes back and the other is killed: at most what it was answering is lost.
         again = stack.enter_context(serve(homes[1], **settings))
@@ -159,5 +206,7 @@ def test_one_leaves_and_one_is_killed_and_the_log_stays_whole(
         assert len(lost) <= 2
         assert traffic.statuses[-1] == 200
 
-        told = json.loads(sealgate("audit", "verify", "--json", home=homes[0]).stdout)
+        checked = sealgate("audit", "verify", "--json", home=homes[0], check=False)
+        assert checked.returncode == 0, checked.stderr
+        told = json.loads(checked.stdout)
         assert told["size"] > 2 * len(traffic.statuses)
