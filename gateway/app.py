@@ -23,7 +23,9 @@ from gateway.console.mount import routes
 from gateway.errors import RequestRefused
 from gateway.pacing import Pace
 from gateway.parts import Gateway
+from privacy import presidio
 from privacy.errors import PrivacyError
+from privacy.identifiers import find
 from sandbox.errors import SandboxError
 
 _log = logging.getLogger("sealgate")
@@ -36,7 +38,12 @@ def create_app(gateway: Gateway) -> App:
     app.state.pace = Pace(
         per_minute=gateway.settings.verifications_per_minute, clock=time.monotonic
     )
-    asking = Asking(gateway.settings, gateway.catalogue, gateway.routes)
+    asking = Asking(
+        gateway.settings,
+        gateway.catalogue,
+        gateway.routes,
+        presidio.finder() if gateway.settings.presidio else find,
+    )
     direct: dict[str, App] = {}
     for path, dialect in (
         ("/v1/chat/completions", ChatDialect(asking)),

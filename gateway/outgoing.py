@@ -5,13 +5,14 @@ makes its request a refused one.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.conversation import Conversation
 from gateway.errors import RequestRefused
 from privacy.deidentify import Pseudonyms, PseudonymsFailed, Restorer
+from privacy.identifiers import Finding, find
 
 # What `detections` of an intent says counted; a new set of recognisers is a new name.
 DETECTOR = "rules-2"
@@ -50,8 +51,15 @@ class Outgoing:
         return {"detections": {"detector": DETECTOR, "recall_milli": None, "counts": counts}}
 
 
-def outgoing(conversation: Conversation, *, redaction: str) -> Outgoing:
+def outgoing(
+    conversation: Conversation,
+    *,
+    redaction: str,
+    recognise: Callable[[str], Sequence[Finding]] = find,
+) -> Outgoing:
     """Return what a remote tier gets of a conversation. redaction: `pseudonyms`, or `none`.
+
+    recognise: finds what is hidden.
 
     Raises:
         RequestRefused: 500 `redaction_failed`, nothing may be sent; 400, likelihoods were asked
@@ -59,7 +67,7 @@ def outgoing(conversation: Conversation, *, redaction: str) -> Outgoing:
     """
     if redaction == "none":
         return Outgoing(conversation.sent, conversation.text, conversation.options)
-    pseudonyms = Pseudonyms()
+    pseudonyms = Pseudonyms(recognise)
     try:
         # Twice: what a later text announces is hidden in the earlier ones as well.
         for _ in range(2):

@@ -1,7 +1,7 @@
 """Routing at the gateway: from a chat request to the endpoint that a decision chose for it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,16 +39,17 @@ class Routing:
     def disguised(self, *, redaction: str) -> "Routing":
         """Return it with what leaves this machine, if any of its ways, now or later, leads out.
 
-        redaction: as in `gateway.outgoing`.
+        redaction, recognise: as in `gateway.outgoing`.
 
         Raises:
             RequestRefused: 500 `redaction_failed`.
         """
         ways = (each.place for each in self.balancer.endpoints.values())
-        out = (place for place in ways if isinstance(self.models[place.name], RemoteModel))
-        if all(barred(self.wanted, place) for place in out):
+        remote = (place for place in ways if isinstance(self.models[place.name], RemoteModel))
+        if all(barred(self.wanted, place) for place in remote):
             return self
-        return replace(self, outgoing=outgoing(self.conversation, redaction=redaction))
+        out = outgoing(self.conversation, redaction=redaction, recognise=recognise)
+        return replace(self, outgoing=out)
 
     @property
     def model(self) -> ServedModel | RemoteModel:

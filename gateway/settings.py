@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     admin_port: int | None = Field(
         default=None, ge=0, le=65535, description="Port that metrics are served on; none if absent."
     )
+    presidio: bool = Field(
+        default=False, description="Whether Presidio looks for identifiers as well, if installed."
+    )
     otlp_endpoint: str | None = Field(
         default=None, description="OTLP/HTTP receiver that spans are sent to; none if absent."
     )

@@ -84,7 +84,9 @@ class Telling:
         before = self._piece(stops.finish()) if said.call else ()
         self._untold += said.likelihoods
         self._call = self._call or said.call
-        return (*before, *self._piece(stops.feed(said.text)))
+        # A stop string ends words, and never a call in its middle.
+        called = self._call or bool(choice.calls)
+        return (*before, *self._piece(said.text if called else stops.feed(said.text)))
 
     def _piece(self, text: str) -> Batch:
         """Return text that may be sent, with the likelihoods that waited for it."""

@@ -5,7 +5,7 @@ announces. What is found is no proof that nothing else is there, so
 nothing here is ever called de-identified.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from privacy.proper_names import NAMES, PLACES
@@ -28,12 +28,17 @@ KINDS = tuple(dict.fromkeys(recogniser.kind for recogniser in RECOGNISERS))
 
 
 def find(text: str) -> list[Finding]:
-    """Return what may identify a person, in order, none overlapping.
+    """Return what may identify a person, in order, none overlapping."""
+    return merged(_matches(text, RECOGNISERS))
+
+
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings in order, none overlapping.
 
     Of two that overlap the one that begins first stays, and is widened to the end of the other.
     """
     found: list[Finding] = []
-    for finding in sorted(_matches(text, RECOGNISERS), key=lambda f: (f.start, -f.end)):
+    for finding in sorted(findings, key=lambda f: (f.start, -f.end)):
         last = found[-1] if found else None
         if last is None or finding.start >= last.end:
             found.append(finding)

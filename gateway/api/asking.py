@@ -1,7 +1,7 @@
 """From a checked request to the question that is put to a model: what every text route shares."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -17,6 +17,7 @@ from gateway.policy import Ruling
 from gateway.question import Labelling, Question
 from gateway.routes import Routes, Routing
 from gateway.settings import Settings
+from privacy.identifiers import Finding, find
 
 # As docs/formats/event-v1.md fixes it: a random name from the deployment's own mapping.
 PSEUDONYM = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -39,6 +40,7 @@ class Asking:
     settings: Settings
     catalogue: Catalogue
     routes: Routes | None = None
+    recognise: Callable[[str], Sequence[Finding]] = find
 
     def question(
         self,
@@ -110,7 +112,11 @@ class Asking:
             conversation=conversation,
             max_tokens=token_limit or self.settings.default_max_tokens,
         )
-        return None if routing is None else routing.disguised(redaction=ruling.rule.redaction)
+        return (
+            None
+            if routing is None
+            else routing.disguised(redaction=ruling.rule.redaction, recognise=self.recognise)
+        )
 
     def embedding(
         self, asked: Asked, *, model: EmbeddingModel, inputs: Sequence[list[int]]

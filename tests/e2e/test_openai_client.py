@@ -74,7 +74,8 @@ def test_two_choices_are_two_answers_of_one_request(client, gateway):
 def test_stop_string_over_token_borders_ends_the_answer_before_it(client, gateway):
     ask = {"model": MODEL, "messages": HELLO, "max_tokens": 40, "seed": 7}
     full = client.chat.completions.create(**ask).choices[0].message.content
-    stop = full[9:16]
+    # From its middle: a short answer has no seven characters from the tenth on.
+    stop = full[len(full) // 2 :][:7]
     answer = client.chat.completions.create(**ask, stop=[stop])
     assert answer.choices[0].finish_reason == "stop"
     assert answer.choices[0].message.content == full[: full.index(stop)]
@@ -86,7 +87,8 @@ def test_stop_string_over_token_borders_ends_the_answer_before_it(client, gatewa
 def test_streamed_stop_string_never_shows(client):
     ask = {"model": MODEL, "messages": HELLO, "max_tokens": 40, "seed": 7}
     full = client.chat.completions.create(**ask).choices[0].message.content
-    stop = full[9:16]
+    # From its middle: a short answer has no seven characters from the tenth on.
+    stop = full[len(full) // 2 :][:7]
     with client.chat.completions.create(**ask, stop=stop, stream=True) as stream:
         text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
     assert text == full[: full.index(stop)]

@@ -284,7 +284,7 @@ async def test_text_that_cannot_be_hidden_is_refused_and_recorded(log, monkeypat
     def broken(_):
         raise RuntimeError
 
-    monkeypatch.setattr(disguise, "Pseudonyms", lambda: Pseudonyms(recognise=broken))
+    monkeypatch.setattr(disguise, "Pseudonyms", lambda _: Pseudonyms(recognise=broken))
     async with edge(log, agreement=agreed()) as (upstream, ask):
         status, body = await ask(note(3)[0], stream=stream)
     assert (status, json.loads(body)["error"]["code"]) == (500, "redaction_failed")

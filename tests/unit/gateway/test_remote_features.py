@@ -117,6 +117,14 @@ async def test_text_and_several_calls_pass_through_streamed_as_whole(log):
     ]
 
 
+async def test_stop_string_ends_words_and_no_call(log):
+    async with edge(log) as (upstream, ask):
+        upstream.script = ONE_CALL
+        _, body = await ask(ASKED, tools=[WEATHER], stop=["Ulm"])
+    (call,) = json.loads(body)["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["arguments"] == '{"town": "Ulm"}'
+
+
 async def test_call_that_is_cut_off_is_told_as_far_as_it_came(log):
     async with edge(log) as (upstream, ask):
         upstream.script = (*ONE_CALL[:2], upstreams.event(reason="length"), upstreams.DONE)
