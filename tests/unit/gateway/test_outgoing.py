@@ -9,6 +9,7 @@ import random
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -31,6 +32,7 @@ from gateway.balancer import Balancer
 from gateway.budgets import Budgets
 from gateway.catalogue import Catalogue, RemoteModel
 from gateway.doorkeeper import Admission, Doorkeeper
+from gateway.draining import Standing
 from gateway.identity import Principal, Role
 from gateway.limits import RequestLimits
 from gateway.metrics import Metrics
@@ -161,7 +163,10 @@ async def edge(
             "edge-1", "edge", "far", "site", frozenset(CLASSES), None, 4096, 512, 2,
             features=features,
         )  # fmt: skip
-        balancer = Balancer([remote_endpoint(model, place, waiting_limit=8)], draw=lambda _: 0)
+        endpoint = remote_endpoint(
+            model, place, waiting_limit=8, standing=Standing(Path("/nowhere"))
+        )
+        balancer = Balancer([endpoint], draw=lambda _: 0)
         routes = Routes(balancer, {"edge-1": model}, Tiers(), {})
         policy = Policy(POLICY.format(redaction=redaction, agreement=agreement).encode())
         try:
