@@ -13,9 +13,8 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import sqlalchemy as sa
+from audit_events import request
+from audit_reports import report_figures, times
 from contract import Figure, Samples, parser, report
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit import merkle, proof, schema, store
-from audit.checkpoint import Checkpoint, sign
-from audit.controls.scope import LogState
+from audit.checkpoint import Checkpoint, sign, verify
 from audit.errors import LogUnavailable
 from audit.merkle import Frontier
-from audit.report.generate import generate_report
 from audit.sequencer import Recorded, Sequencer
 from audit.store import Location, existing_log, open_log
 from audit.verify import verify_log
@@ -44,8 +43,6 @@ PUBLIC = KEY.public_key().public_bytes_raw()
 CROWD = 64
 # With the hundred entries that are appended, a full tree: every path in it has 20 hashes.
 LEAVES = (1 << 20) - 100
-START = datetime(2026, 1, 1, tzinfo=UTC)
-DAYS = 30
 
 
 def main() -> None:
@@ -59,8 +56,7 @@ def main() -> None:
             *_file(directory, seconds=seconds, rounds=rounds),
             _postgres(seconds=seconds, rounds=rounds),
             *_proof(directory, rounds=200 if quick else 2000),
-            _thirty_pages(rounds=1 if quick else 3),
-            _long_appendix(rounds=1 if quick else 3),
+            *report_figures(rounds=1 if quick else 3),
         ]
     report(figures, destination=arguments.json)
 
@@ -114,7 +110,7 @@ def _throughput(location: Location, seconds: float) -> float:
         done, end, began = 0, time.perf_counter() + seconds, time.perf_counter()
         while time.perf_counter() < end:
             while len(waiting) < CROWD:
-                waiting.extend(sequencer.submit(each) for each in _request())
+                waiting.extend(sequencer.submit(each) for each in request())
             waiting.popleft().result()
             done += 1
         for each in waiting:
@@ -133,7 +129,7 @@ async def _lateness(location: Location, per_second: int, seconds: float) -> floa
             due = began + number / per_second
             await asyncio.sleep(max(0.0, due - loop.time()))
             # From the moment that it was due: a late start counts against the log.
-            future = asyncio.wrap_future(sequencer.submit(_request()[0]))
+            future = asyncio.wrap_future(sequencer.submit(request()[0]))
             future.add_done_callback(lambda _, due=due: taken.append(loop.time() - due))
             pending.add(future)
             future.add_done_callback(pending.discard)
@@ -171,23 +167,23 @@ def _proof(directory: Path, *, rounds: int) -> list[Figure]:
     engine = open_log(path)
     _million(engine)
     with _sequencer(path) as sequencer:
-        events = [event for _ in range(50) for event in _request()]
+        events = [event for _ in range(50) for event in request()]
         for future in [sequencer.submit(event) for event in events]:
             future.result()
     name = events[42]["api"]["request"]["uid"]
-    proving = _times(lambda: proof.prove(engine, name), max(3, rounds // 100))
+    proving = times(lambda: proof.prove(engine, name), max(3, rounds // 100))
     document = json.loads(proof.prove(engine, name))
     engine.dispose()
     entry = document["entries"][0]
     index, hashes, note = proof._parse_tlog_proof(entry["proof"])  # noqa: SLF001 - The document's own reader.
-    head = proof.checkpoint.verify(note, origin=ORIGIN, public_key=PUBLIC)
+    head = verify(note, origin=ORIGIN, public_key=PUBLIC)
     leaf = merkle.leaf_hash(base64.b64decode(entry["event"]))
 
     def climb() -> None:
         merkle.verify_inclusion(leaf, index=index, size=head.size, path=hashes, root=head.root)
 
-    climbing = _times(climb, rounds)
-    whole = _times(
+    climbing = times(climb, rounds)
+    whole = times(
         lambda: proof.verify_proof(json.dumps(document), origin=ORIGIN, public_key=PUBLIC),
         max(3, rounds // 20),
     )
@@ -222,148 +218,6 @@ def _million(engine: sa.Engine) -> None:
         connection.execute(
             store.head.update().values(size=LEAVES, root=root, frontier=tree.encode())
         )
-
-
-def _times(work: Callable[[], object], rounds: int) -> Samples:
-    values = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        work()
-        values.append(time.perf_counter() - began)
-    return Samples(values)
-
-
-def _thirty_pages(*, rounds: int) -> Figure:
-    """Measure a report over enough requests for some thirty pages."""
-    pages = 0
-
-    def work() -> None:
-        nonlocal pages
-        pages = _pages(_report(requests=300))
-
-    taken = _times(work, rounds)
-    return Figure("report_30_pages_s", taken.median, "s", "<= 2", f"{taken}, {pages} pages")
-
-
-def _long_appendix(*, rounds: int) -> Figure:
-    pages = 0
-
-    def work() -> None:
-        nonlocal pages
-        pages = _pages(_report(requests=5_000))
-
-    taken = _times(work, rounds)
-    ours = f"{taken}, 10000 rows, {pages} pages"
-    return Figure("report_10k_rows_s", taken.median, "s", "<= 6", ours)
-
-
-def _report(*, requests: int) -> bytes:
-    spacing = timedelta(days=DAYS) / requests
-    events = [event for number in range(requests) for event in _request(START + number * spacing)]
-    end = START + timedelta(days=DAYS)
-    state = LogState(ORIGIN, len(events), "00" * 32, "", verified=True)
-    return generate_report(
-        framework="hipaa",
-        start=START,
-        end=end,
-        events=enumerate(events),
-        log=state,
-        system={},
-        now=end,
-        version="0",
-    ).pdf
-
-
-def _pages(pdf: bytes) -> int:
-    return pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ")
-
-
-def _request(at: datetime | None = None) -> list[dict[str, Any]]:
-    """Return a request's intent and outcome, as the gateway makes them."""
-    request_id = f"req_{secrets.token_hex(12)}"
-    moment = at or datetime.now(UTC)
-    model = {"id": "smollm2-135m", "digest": f"sha256:{DIGEST}", "generation": 1}
-    mark = {"scheme": "pcg-v1", "epoch": 1}
-    trace_id = secrets.randbits(32)
-    intent = {
-        "phase": "intent",
-        "model": model,
-        "tier": "local",
-        "purpose": "unspecified",
-        "data_class": "unclassified",
-        "prompt_hmac": secrets.token_hex(32),
-        "prompt_tokens": 412,
-        "sampling": {
-            "temperature_milli": 700,
-            "top_p_milli": 1000,
-            "top_k": 100,
-            "max_tokens": 512,
-            "n": 1,
-            "seeded": False,
-        },
-        "watermark": mark | {"trace_ids": [trace_id]},
-    }
-    outcome = {
-        "phase": "outcome",
-        "ending": "completed",
-        "latency_ms": 812,
-        "prompt_tokens": 412,
-        "completion_tokens": 180,
-        "model": model,
-        "tier": "local",
-        "watermark": mark,
-        "choices": [
-            {
-                "trace_id": trace_id,
-                "tokens": 180,
-                "finish_reason": "stop",
-                "output_hmac": secrets.token_hex(32),
-                "mark": "traceable",
-                "log_evidence_milli": 41_000,
-                "sandbox": {"exit": "done", "memory_kib": 28_000, "walls": WALLS},
-            }
-        ],
-    }
-    return [
-        _envelope(request_id, "intent", intent, moment),
-        _envelope(request_id, "outcome", outcome, moment + timedelta(seconds=1)),
-    ]
-
-
-DIGEST = secrets.token_hex(32)
-WALLS = ["user", "net", "mnt", "pid", "ipc", "uts", "cgroup", "landlock", "seccomp"]
-
-
-def _envelope(request_id: str, phase: str, own: dict[str, Any], moment: datetime) -> dict[str, Any]:
-    return {
-        "class_uid": 6003,
-        "category_uid": 6,
-        "activity_id": 1,
-        "type_uid": 600301,
-        "time": int(moment.timestamp() * 1000),
-        "severity_id": 1,
-        "status_id": 1,
-        "status_code": "200",
-        "metadata": {
-            "version": "1.6.0",
-            "uid": f"{request_id}/{phase}",
-            "tenant_uid": "clinic",
-            "product": {"name": "Sealgate", "vendor_name": "Sealgate", "version": "0.1.0"},
-            "extensions": [{"name": "sealgate", "uid": "999", "version": "1"}],
-        },
-        "actor": {
-            "user": {"uid": "cred_0123456789abcdef", "name": "Ward A", "type": "client"},
-            "session": {"issuer": "api_key"},
-        },
-        "api": {
-            "operation": "chat.completions.create",
-            "service": {"name": "sealgate"},
-            "request": {"uid": request_id},
-            "response": {"code": 200},
-        },
-        "src_endpoint": {"ip": "127.0.0.1"},
-        "sealgate": own,
-    }
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ SELECT event.idx, event.time_ms, event.request_id, event.ending, event.scheme,
        coalesce(each.value -> '$.sandbox', '{}') AS sandbox
   FROM event JOIN leaf USING (idx), json_each(leaf.body, '$.sealgate.choices') AS each
  WHERE event.phase = 'outcome';
+CREATE INDEX choice_idx ON choice (idx);
 
 CREATE TABLE issued AS
 SELECT event.request_id, each.value AS trace_id
