@@ -1,5 +1,8 @@
 """Queries on who asked: authentication, roles, and the credentials' lives."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from audit.controls.findings import contradicted, counted, evidenced, no_data, share_evidenced
 from audit.controls.records import Records
 from audit.controls.verdicts import Finding
@@ -28,11 +31,8 @@ def unique_actors(records: Records) -> Finding:
     """Judge whether each request is tracked to one identity. 164.312(a)(2)(i)."""
     row = records.row("authentication")
     conflicts = records.rows("identity_conflicts")
-    if row["requests_unknown"]:
-        return contradicted(
-            f"Of {row['requests']:,} requests let in, {row['requests_unknown']:,} name nobody.",
-            "authentication",
-        )
+    if lacking := _anonymous(row):
+        return lacking
     if conflicts:
         return contradicted(
             f"Identifiers that stand for more than one name or tenant: {len(conflicts):,}, "
@@ -40,7 +40,7 @@ def unique_actors(records: Records) -> Finding:
             "identity_conflicts",
         )
     if not row["requests"]:
-        return no_data("No request was let in during the period.", "authentication")
+        return _nothing_let_in()
     return evidenced(
         f"Every request let in ({row['requests']:,}) carries the identifier of exactly "
         "one caller. Who holds a credential is recorded only as its name.",
@@ -72,7 +72,7 @@ def sessionless_access(records: Records) -> Finding:
             "authentication",
         )
     if not row["requests"]:
-        return no_data("No request was let in during the period.", "authentication")
+        return _nothing_let_in()
     methods = ", ".join(each["issuer"] for each in records.rows("authentication_methods"))
     return share_evidenced(
         f"Every request let in ({row['requests']:,}) names its own means of authentication "
@@ -84,13 +84,10 @@ def sessionless_access(records: Records) -> Finding:
 def supervised_requests(records: Records) -> Finding:
     """Judge whether work is attributable to an authorised credential. 164.308(a)(3)(ii)(A)."""
     row = records.row("authentication")
-    if row["requests_unknown"]:
-        return contradicted(
-            f"Of {row['requests']:,} requests let in, {row['requests_unknown']:,} name nobody.",
-            "authentication",
-        )
+    if lacking := _anonymous(row):
+        return lacking
     if not row["requests"]:
-        return no_data("No request was let in during the period.", "authentication")
+        return _nothing_let_in()
     return share_evidenced(
         f"Every request let in ({row['requests']:,}) can be attributed to a credential, its "
         f"tenant and role. Refused as outside the role: {row['forbidden']:,}.",
@@ -152,7 +149,7 @@ def credential_changes(records: Records) -> Finding:
             "unregistered_credentials",
         )
     if not changes:
-        return no_data("No credential was added or changed in the period.", "credential_changes")
+        return _nothing_changed()
     return share_evidenced(
         f"Recorded: {_listed(changes)}. Every credential that asked was added on record before.",
         "credential_changes",
@@ -164,8 +161,26 @@ def credential_management(records: Records) -> Finding:
     """Judge whether credentials are created and changed on record. 164.308(a)(5)(ii)(D)."""
     changes = _changes(records)
     if not changes:
-        return no_data("No credential was added or changed in the period.", "credential_changes")
+        return _nothing_changed()
     return share_evidenced(f"Recorded: {_listed(changes)}.", "credential_changes")
+
+
+def _anonymous(row: Mapping[str, Any]) -> Finding | None:
+    """Return what contradicts every control on who asked, or None where all are named."""
+    if not row["requests_unknown"]:
+        return None
+    return contradicted(
+        f"Of {row['requests']:,} requests let in, {row['requests_unknown']:,} name nobody.",
+        "authentication",
+    )
+
+
+def _nothing_let_in() -> Finding:
+    return no_data("No request was let in during the period.", "authentication")
+
+
+def _nothing_changed() -> Finding:
+    return no_data("No credential was added or changed in the period.", "credential_changes")
 
 
 def _changes(records: Records) -> dict[str, int]:
