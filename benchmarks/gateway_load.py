@@ -22,6 +22,7 @@ class Plan:
     """What to send where.
 
     requests: what each connection sends, in turns. once: each connection sends one request.
+    most: requests of all together, None for as many as the time allows.
     """
 
     port: int
@@ -29,6 +30,7 @@ class Plan:
     clients: int
     limit_s: float
     once: bool = False
+    most: int | None = None
 
 
 @dataclass(slots=True)
@@ -89,7 +91,7 @@ class _Client(asyncio.Protocol):
 
     def __init__(self, plan: Plan, told: Load, until: float) -> None:
         self._requests = [text.encode() for text in plan.requests]
-        self._once = plan.once
+        self._plan = plan
         self._told = told
         self._until = until
         self._sent = 0
@@ -110,15 +112,20 @@ class _Client(asyncio.Protocol):
             else:
                 self._told.failed += 1
             self._data.clear()
-            if self._once or time.perf_counter() >= self._until:
+            if self._is_done():
                 self._transport.close()
             else:
                 self._send()
 
     def connection_lost(self, _: Exception | None) -> None:
-        if self._data or (time.perf_counter() < self._until and not self._once):
+        if self._data or not self._is_done():
             self._told.failed += 1
         self.ended.set_result(None)
+
+    def _is_done(self) -> bool:
+        told, most = self._told, self._plan.most
+        enough = most is not None and len(told.seconds) + told.failed >= most
+        return enough or self._plan.once or time.perf_counter() >= self._until
 
     def _send(self) -> None:
         data = self._requests[self._sent % len(self._requests)]
@@ -140,12 +147,14 @@ async def _run(plan: Plan) -> Load:
     told, loop = Load(), asyncio.get_running_loop()
     began = time.perf_counter()
     until = began + plan.limit_s
-    clients = [
-        (await loop.create_connection(lambda: _Client(plan, told, until), "127.0.0.1", plan.port))[
-            1
-        ]
-        for _ in range(plan.clients)
+
+    def client() -> _Client:
+        return _Client(plan, told, until)
+
+    made = [
+        await loop.create_connection(client, "127.0.0.1", plan.port) for _ in range(plan.clients)
     ]
+    clients = [each for _, each in made]
     await asyncio.gather(*(client.ended for client in clients))
     told.took_s = time.perf_counter() - began
     return told

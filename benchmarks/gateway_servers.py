@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+# Where `-m gateway` is the package, and not the benchmark of that name.
+ROOT = HERE.parent
 # Where a peer lies in the directory that `--peers` names.
 PLACES = {
     "litellm": "litellmproxy/bin/litellm",
@@ -186,7 +188,8 @@ def free_port() -> int:
 
 def _sealgate(*arguments: str, home: Path) -> str:
     command = [sys.executable, "-m", "gateway", *arguments, "--home", str(home)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    return done.stdout
 
 
 @contextmanager
@@ -195,7 +198,7 @@ def _process(
 ) -> Iterator["subprocess.Popen[bytes]"]:
     environment = os.environ | dict(settings or {})
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, cwd=ROOT
     ) as process:
         try:
             yield process
