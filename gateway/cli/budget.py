@@ -1,5 +1,6 @@
 """`sealgate budget`: what each dataset's records may leak in all, and what is left of it."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -94,12 +95,43 @@ def release(
 ) -> None:
     """Settle a run that will not go on: steps it never leased are refunded."""
     with opened(home) as session, vault(session) as place:
+        expenses = Expenses(session, place)
         place.ledger.release(run)
         session.record("training.released", {"run": run})
+        expenses.record()
     if as_json:
         print_json({"run": run, "settled": True})
     else:
         print_lines(f"Settled {run}.")
+
+
+class Expenses:
+    """Records in the log what each budget lost since the last time; what it got back, below 0."""
+
+    def __init__(self, session: Session, place: Vault) -> None:
+        self._session = session
+        self._place = place
+        self._told = {account.id: account.spent for account in place.ledger.accounts()}
+
+    def record(self) -> None:
+        """Record the changes; durable on return.
+
+        Raises:
+            LogUnavailable: They are not.
+        """
+        for account in self._place.ledger.accounts():
+            changed = account.spent - self._told.get(account.id, 0.0)
+            # Rounded up: what was spent may be told as more, never as less.
+            if micro := math.ceil(changed * 1e6):
+                self._session.record(
+                    "budget.spent",
+                    {
+                        "budget": account.name,
+                        "epsilon_micro": micro,
+                        "limit_micro": math.floor(account.budget.epsilon * 1e6),
+                    },
+                )
+            self._told[account.id] = account.spent
 
 
 @contextmanager

@@ -7,7 +7,6 @@ serves, imports it.
 import contextlib
 import importlib
 import importlib.util
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.budget import vault
+from gateway.cli.budget import Expenses, vault
 from gateway.cli.errors import FAILED
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, read_file
 from gateway.cli.session import Session, opened
@@ -25,7 +24,7 @@ from privacy.sealed import CIPHER, SealedModel
 from privacy.training import certificate, merging
 from privacy.training.certificate import Verified
 from privacy.training.errors import ConfigInvalid, TrainingUnavailable
-from privacy.training.vault import CERTIFICATE_FILE, WEIGHTS_FILE, Vault
+from privacy.training.vault import CERTIFICATE_FILE, WEIGHTS_FILE
 
 NEEDED = ("torch", "opacus", "dp_accounting")
 
@@ -46,8 +45,11 @@ def run(
     running = _extra("privacy.training.running")
     read = importlib.import_module("privacy.training.config").load(config)
     with opened(home) as session, vault(session) as place:
-        with _spending(session, place):
-            finished = running.run(read, place, resume=resume)
+        expenses = Expenses(session, place)
+        try:
+            finished = running.run(read, place, resume=resume, begun=expenses.record)
+        finally:
+            expenses.record()
         shown = {
             "run": finished.run_id,
             "epsilon": finished.epsilon,
@@ -184,27 +186,6 @@ def _figures(verified: Verified) -> dict[str, Any]:
         "audit_control": control.get("epsilon"),
         "certificate": verified.digest,
     }
-
-
-@contextlib.contextmanager
-def _spending(session: Session, place: Vault) -> Iterator[None]:
-    """Record what each budget lost meanwhile, whether or not the run came to its end."""
-    before = {account.id: account.spent for account in place.ledger.accounts()}
-    try:
-        yield
-    finally:
-        for account in place.ledger.accounts():
-            spent = account.spent - before.get(account.id, 0.0)
-            if spent > 0:
-                session.record(
-                    "budget.spent",
-                    {
-                        "budget": account.name,
-                        # Rounded up: what was spent may be told as more, never as less.
-                        "epsilon_micro": math.ceil(spent * 1e6),
-                        "limit_micro": math.floor(account.budget.epsilon * 1e6),
-                    },
-                )
 
 
 def _plain(shown: dict[str, Any]) -> dict[str, Any]:

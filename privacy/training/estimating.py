@@ -3,6 +3,8 @@
 PRV's error is two-sided, so this is for looking at. Certificates use accountant.py's PLD.
 """
 
+import warnings
+
 from opacus.accountants import PRVAccountant
 
 from privacy.training.mechanism import Plan
@@ -14,4 +16,7 @@ def estimated_epsilon(plan: Plan, delta: float) -> float:
         return 0.0
     prv = PRVAccountant()
     prv.history = [(plan.noise_multiplier, plan.sampling_rate, plan.steps)]
-    return float(prv.get_epsilon(delta))
+    with warnings.catch_warnings():
+        # PRV asks RDP for nothing but how wide to look; how tight that is does not matter.
+        warnings.filterwarnings("ignore", message="Optimal order is the")
+        return float(prv.get_epsilon(delta))

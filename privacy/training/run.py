@@ -92,19 +92,22 @@ class PrivateRun:
         return self._leases.left
 
     @property
+    def charged(self) -> int:
+        """How many steps were charged, made or not."""
+        return self._leases.reservation.leased
+
+    @property
     def plan(self) -> Plan:
         """The mechanism, with the steps that were planned."""
         return self._terms.plan
 
     def epsilon(self) -> float:
         """Estimate what the steps charged so far may have leaked, fast."""
-        charged = self._leases.reservation.leased
-        return estimated_epsilon(self._terms.plan.of(charged), self._terms.delta)
+        return estimated_epsilon(self._terms.plan.of(self.charged), self._terms.delta)
 
     def spent(self) -> accountant.Spent:
         """Return an upper bound on what the steps charged so far may have leaked; takes seconds."""
-        charged = self._leases.reservation.leased
-        return accountant.spent(self._terms.plan.of(charged), self._terms.delta)
+        return accountant.spent(self._terms.plan.of(self.charged), self._terms.delta)
 
     def remember(self, extra: Mapping[str, Any]) -> None:
         """Keep plain JSON of the loop's own, such as a scheduler's state, in checkpoints."""
@@ -158,7 +161,6 @@ class PrivateRun:
 
     def _content(self, head: Head, digest: str, audit: Mapping[str, Any] | None) -> dict[str, Any]:
         terms = self._terms
-        charged = self._leases.reservation.leased
         return certifying.content(
             certifying.Facts(
                 run_id=self.id,
@@ -167,7 +169,7 @@ class PrivateRun:
                 clip=terms.clip,
                 batch=terms.batch,
                 delta=terms.delta,
-                charged=charged,
+                charged=self.charged,
                 made=self.steps,
                 dataset=terms.dataset,
                 members=terms.members,

@@ -1,13 +1,20 @@
 """`sealgate train run`: a configuration trained from start to certificate, for want of a loop."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from privacy.training import rehearsal, session
 from privacy.training.config import Config
@@ -17,27 +24,46 @@ from privacy.training.recipes import Recipe, prepare
 from privacy.training.run import Finished, PrivateRun
 from privacy.training.vault import Vault
 
+_ESTIMATE_EVERY_S = 5.0
 
-@dataclass(frozen=True, slots=True)
+
 class Showing:
-    """How far a run is, for a person. total: steps."""
+    """Shows a person how far a run is."""
 
-    progress: Progress
-    task: Any
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+        self._charged = 0
+        self._estimate_at_s = 0.0
+
+    def begin(self, run: PrivateRun) -> None:
+        """Tell the run's name, by which it can be gone on with after a crash."""
+        self._progress.console.print(f"Run {run.id}")
+        self._progress.update(self._task, completed=run.steps)
 
     def step(self, run: PrivateRun) -> None:
-        """Show a step."""
-        self.progress.update(self.task, completed=run.steps, epsilon=run.epsilon())
+        """Show a step, and now and then what is spent, which takes a moment to estimate."""
+        self._progress.update(self._task, completed=run.steps)
+        now = time.monotonic()
+        if run.charged != self._charged and now >= self._estimate_at_s:
+            self._progress.update(self._task, epsilon=run.epsilon())
+            self._charged, self._estimate_at_s = run.charged, now + _ESTIMATE_EVERY_S
 
 
-def run(config: Config, vault: Vault, *, resume: str | None = None) -> Finished:
+def run(
+    config: Config, vault: Vault, *, begun: Callable[[], None], resume: str | None = None
+) -> Finished:
     """Train what a configuration describes, audit it, seal it and certify it.
+
+    begun: called once the run is charged, before its first step.
 
     Raises:
         TrainingError: Something of it cannot be; the message says what.
     """
     recipe = prepare(config)
-    with begun(config, recipe, vault, resume=resume) as private_run, _shown(config) as showing:
+    with opened(config, recipe, vault, resume=resume) as private_run, _shown(config) as showing:
+        begun()
+        showing.begin(private_run)
         # Before the first step: a mechanism that fails its rehearsal is not used.
         audit = _audit(config, private_run)
         while private_run.steps_left:
@@ -49,7 +75,7 @@ def run(config: Config, vault: Vault, *, resume: str | None = None) -> Finished:
 
 
 @contextlib.contextmanager
-def begun(
+def opened(
     config: Config, recipe: Recipe, vault: Vault, *, resume: str | None = None
 ) -> Iterator[PrivateRun]:
     """Open the private run of a configuration."""
@@ -85,8 +111,8 @@ def train_once(recipe: Recipe, private_run: PrivateRun, showing: Showing | None 
         torch.autograd.backward(loss)
         recipe.optimizer.step()
         recipe.optimizer.zero_grad()
-    if showing is not None:
-        showing.step(private_run)
+        if showing is not None:
+            showing.step(private_run)
 
 
 def _audit(config: Config, private_run: PrivateRun) -> Mapping[str, Any] | None:

@@ -4,10 +4,13 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
 
+from audit.evidence import events_of
+from audit.store import existing_log
 from gateway.cli import train as command
 from gateway.cli.errors import CANNOT, USAGE, exit_code
 from gateway.cli.main import app
@@ -20,6 +23,7 @@ from privacy.training.errors import (
     TrainingUnavailable,
 )
 from privacy.training.features import hashed
+from privacy.training.vault import CHECKPOINT_FILE
 
 CONFIG = """
 name = "letters"
@@ -89,6 +93,43 @@ def test_a_changed_certificate_is_refused(invoke, tmp_path):
         invoke("train", "verify", str(path))
 
 
+def spent_on_record(home):
+    """Add up, from the log, what the budget lost and got back."""
+    engine = existing_log(home / "sealgate.db")
+    found = [event for _, event in events_of(engine, ["budget.spent"])]
+    engine.dispose()
+    details = [event["sealgate"]["detail"] for event in found]
+    return sum(detail["epsilon_micro"] for detail in details) / 1e6
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_from_its_checkpoint(invoke, tmp_path):
+    config = tmp_path / "train.toml"
+    text = CONFIG.replace("steps = 20", "steps = 150\ncheckpoint_steps = 5\nlease_steps = 4")
+    config.write_text(text.replace("epsilon = 8.0", "epsilon = 2.0\nbudget_epsilon = 8.0"))
+    command = [sys.executable, "-m", "gateway", "train", "run", str(config)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        name = next(line.split()[1] for line in process.stderr if line.startswith("Run run_"))
+        checkpoint = tmp_path / "home" / "training" / name / CHECKPOINT_FILE
+        while not checkpoint.is_file():
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.kill()
+    (run,) = invoke("budget", "show", "letters", "--json")["runs"]
+    assert (run["id"], run["settled"]) == (name, False)
+    assert 5 <= run["steps_charged"] < 150
+    # The whole plan was charged, and its expense recorded, before the first step.
+    (budget,) = invoke("budget", "list", "--json")
+    assert spent_on_record(tmp_path / "home") == pytest.approx(budget["spent_at_most"], abs=1e-5)
+    made = invoke("train", "run", str(config), "--resume", name, "--json")
+    assert made["run"] == name
+    shown = invoke("train", "verify", made["certificate_path"], "--json")
+    assert shown["in_ledger"]
+    assert shown["epsilon"] <= 2.0
+    (budget,) = invoke("budget", "list", "--json")
+    assert spent_on_record(tmp_path / "home") == pytest.approx(budget["spent_at_most"], abs=1e-5)
+
+
 def test_an_open_run_is_released_by_name(invoke, tmp_path, monkeypatch):
     running = importlib.import_module("privacy.training.running")
 
@@ -100,7 +141,12 @@ def test_an_open_run_is_released_by_name(invoke, tmp_path, monkeypatch):
         invoke("train", "run", str(tmp_path / "train.toml"))
     (run,) = invoke("budget", "show", "letters", "--json")["runs"]
     assert not run["settled"]
+    before = spent_on_record(tmp_path / "home")
     assert invoke("budget", "release", run["id"], "--json")["settled"]
+    (budget,) = invoke("budget", "list", "--json")
+    after = spent_on_record(tmp_path / "home")
+    assert after == pytest.approx(budget["spent_at_most"], abs=1e-5)
+    assert after <= before
     (run,) = invoke("budget", "show", "letters", "--json")["runs"]
     assert run["settled"]
 
