@@ -30,7 +30,7 @@ from benchmarks.watermark_texts import Answer, cached, complete, default_cache, 
 from gateway.models.fetch import fetch
 from gateway.models.importing import import_gguf
 from gateway.models.tokenizer import Tokenizer
-from watermark import bounds
+from watermark import bounds, score, windows
 from watermark.code import LENGTH, encode, symbols
 from watermark.detector import detect
 from watermark.issued import IssuedIds
@@ -208,7 +208,7 @@ def _false_traces(human: list[int], *, limit_s: float, jobs: int) -> Figure:
 def _tried(human: np.ndarray, most: int, job: int, limit_s: float) -> Tried:
     """Try pairs of one job for so long."""
     texts = [human[i : i + 200].tolist() for i in range(0, human.size - 200, 200)]
-    tests = [bounds.tests(read(text).size, keys=1, modes=1, trials=1) for text in texts]
+    tests = [len(score.EPSILONS) * windows.count(read(text).size) for text in texts]
     rng = np.random.default_rng([8, job])
     deadline = time.monotonic() + limit_s
     total = Tried(0, 0, 0, 0, 1.0)
@@ -278,7 +278,9 @@ def _search_speed() -> Figure:
     edges = np.array([0, passage.size])
     table = tally(MarkCipher(bytes(32)), passage, edges).table(1, 0, passage.size)
     floor = bounds.needed(
-        bounds.LOG_STATED, tests=bounds.tests(200, keys=1, modes=2, trials=1), hypotheses=MILLION
+        bounds.LOG_STATED,
+        tests=bounds.Tests(198, keys=1, modes=2, trials=1).inverse_share(198),
+        hypotheses=MILLION,
     )
     times = []
     for _ in range(15):

@@ -2,11 +2,14 @@
 
 For one codeword, fixed before the text is seen, E[exp(score)] <= 1 in an unmarked text, so that
 a score of L or more has probability at most exp(-L) (Markov). The best of several tests has at
-most the sum of their probabilities. Tests number (e values) x (windows) x (keys) x (modes) = M,
-each over the hypotheses of its mode: all 2^32 ids blind, or the ids issued under the key.
+most the sum of their probabilities. Each has its share of what may go wrong: half is the whole
+text's and half is divided evenly among the narrower windows, either then evenly over the e values,
+keys, modes and trials. M is the inverse of a test's share, each over the hypotheses of its mode:
+all 2^32 ids blind, or the ids issued under the key.
 """
 
 import math
+from dataclasses import dataclass
 
 from watermark import windows
 from watermark.score import EPSILONS
@@ -26,9 +29,21 @@ LOG_STATED = math.log(WEAK_THRESHOLD)
 _SMALLEST = 1e-300
 
 
-def tests(scored: int, *, keys: int, modes: int, trials: int) -> int:
-    """Return M for a text of `scored` scored tokens."""
-    return len(EPSILONS) * windows.count(scored) * keys * modes * trials
+@dataclass(frozen=True, slots=True)
+class Tests:
+    """All tests of a text of `scored` scored tokens. trials: token lists tried for the text."""
+
+    scored: int
+    keys: int
+    modes: int
+    trials: int
+
+    def inverse_share(self, width: int) -> int:
+        """Return M of each test of a window of `width` scored tokens; the whole text is one."""
+        narrower = windows.count(self.scored) - 1
+        alike = narrower if narrower and width < self.scored else 1
+        halves = 2 if narrower else 1
+        return halves * alike * len(EPSILONS) * self.keys * self.modes * self.trials
 
 
 def log_p(log_evidence: float, *, tests: int, hypotheses: int) -> float:

@@ -105,7 +105,7 @@ def _hypotheses(
 ) -> dict[str, list[Hypotheses]]:
     """Return what is searched under each key; without issued ids, a key is searched blind only."""
     modes = 1 if issued is None else 2
-    tests = bounds.tests(scored, keys=len(keys), modes=modes, trials=trials)
+    tests = bounds.Tests(scored, keys=len(keys), modes=modes, trials=trials)
     found = {label: [Hypotheses("blind", label, tests)] for label in keys}
     for label, trace_ids in (issued or {}).items():
         if label in found and trace_ids.size:
@@ -115,7 +115,12 @@ def _hypotheses(
 
 def _too_short(scored: int, hypotheses: Mapping[str, list[Hypotheses]]) -> bool:
     """Tell whether the largest score that these tokens could have stays below every threshold."""
-    needed = [each.needed(bounds.LOG_THRESHOLD) for key in hypotheses.values() for each in key]
+    # A narrower window needs more, and has fewer tokens to reach it.
+    needed = [
+        each.needed(bounds.LOG_THRESHOLD, width=scored)
+        for key in hypotheses.values()
+        for each in key
+    ]
     return scored * score.ceiling() < min(needed, default=0.0)
 
 

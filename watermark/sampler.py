@@ -114,7 +114,7 @@ class Sampler:
     def _status(self, log_evidence: float, scored: int) -> str:
         threshold = bounds.needed(
             bounds.LOG_THRESHOLD,
-            tests=bounds.tests(scored, keys=1, modes=2, trials=1),
+            tests=bounds.Tests(scored, keys=1, modes=2, trials=1).inverse_share(scored),
             hypotheses=bounds.ISSUED_REFERENCE,
         )
         if not self._marked:

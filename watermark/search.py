@@ -30,12 +30,12 @@ _STRETCH = 600
 class Hypotheses:
     """The ids that may be found under one key in one mode, and what finding one is worth.
 
-    mode: `blind` or `log`. tests: M of `bounds`. issued: None in blind mode.
+    mode: `blind` or `log`. issued: None in blind mode.
     """
 
     mode: str
     key_label: str
-    tests: int
+    tests: bounds.Tests
     issued: IssuedIds | None = None
 
     @property
@@ -43,9 +43,15 @@ class Hypotheses:
         """How many ids there are."""
         return bounds.BLIND_HYPOTHESES if self.issued is None else self.issued.size
 
-    def needed(self, log_bound: float) -> float:
-        """Return the score at which the logarithm of the bound on p is `log_bound`."""
-        return bounds.needed(log_bound, tests=self.tests, hypotheses=self.count)
+    def needed(self, log_bound: float, *, width: int) -> float:
+        """Return the score in a window at which the logarithm of the bound on p is `log_bound`."""
+        share = self.tests.inverse_share(width)
+        return bounds.needed(log_bound, tests=share, hypotheses=self.count)
+
+    def log_p(self, score: float, *, width: int) -> float:
+        """Return the logarithm of the bound on p of a score in a window."""
+        share = self.tests.inverse_share(width)
+        return bounds.log_p(score, tests=share, hypotheses=self.count)
 
     def find(self, table: Table, *, floor: float, within: float = 0.0) -> Candidates:
         """Return the best id's codeword that scores at least `floor`, with those `within` nats."""
@@ -65,6 +71,11 @@ class Sighting:
     epsilon: int
     window: tuple[int, int]
     least: float
+
+    @property
+    def width(self) -> int:
+        """How many scored tokens the window has."""
+        return self.window[1] - self.window[0]
 
     def ceiling(self) -> float:
         """Return what no codeword can exceed: the sum of the rows' maxima."""
@@ -111,7 +122,8 @@ def look(passage: Passage, key: bytes, hypotheses: Sequence[Hypotheses]) -> list
     passage: at least one scored token.
     """
     cipher = MarkCipher(key)
-    floor = min(each.needed(bounds.LOG_THRESHOLD) for each in hypotheses)
+    # All narrower windows need the same score.
+    floor = min(each.needed(bounds.LOG_THRESHOLD, width=0) for each in hypotheses)
     found: list[tuple[float, Sighting]] = []
     whole: NDArray[np.float64] | None = None
     for section in _sections(passage.size):
@@ -136,14 +148,14 @@ def strongest(
         ceiling = sighting.ceiling()
         for each in hypotheses:
             limit = sighting.least if best is None else min(sighting.least, best.log_bound)
-            floor = each.needed(limit)
+            floor = each.needed(limit, width=sighting.width)
             if ceiling < floor:
                 continue
             found = each.find(sighting.table, floor=floor)
             if not found.scores.size:
                 continue
             score = float(found.scores[0])
-            bound = bounds.log_p(score, tests=each.tests, hypotheses=each.count)
+            bound = each.log_p(score, width=sighting.width)
             if best is None or bound < best.log_bound:
                 best = Finding(bound, score, found.codewords[0], each, sighting)
     return best

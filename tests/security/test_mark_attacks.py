@@ -120,6 +120,15 @@ def test_passage_pasted_into_human_text_is_found_and_located(deployment):
     assert overlap > 0.6 * len(passage)
 
 
+def test_excerpt_lost_in_a_long_document_is_found(deployment):
+    """Thousands of unmarked words drown an excerpt's evidence, unless windows are searched."""
+    licence = (Path(__file__).parents[2] / "LICENSE").read_text()
+    excerpt = answer(1)[: len(answer(1)) // 2]
+    found = deployment.trace(f"{licence[:6000]}\n\n{excerpt}\n\n{licence[6000:]}")
+    assert traced(found) == {"req_1"}
+    assert found.passages[0].end - found.passages[0].start < 2 * len(excerpt)
+
+
 def test_two_marks_interleaved_are_both_found(deployment):
     one, two = (re.split(r"(?<=[.!?])\s+", answer(number)) for number in (1, 3))
     mixed = " ".join(s for pair in zip(one, two, strict=False) for s in pair)

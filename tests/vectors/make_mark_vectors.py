@@ -165,7 +165,7 @@ def marked_text(key: bytes, ids: list[int]) -> dict[str, object]:
     passage = read(ids)
     running = tally(MarkCipher(key), passage, np.array([0, passage.size]))
     word = list(codeword(TRACE_ID))
-    tests = bounds.tests(passage.size, keys=1, modes=1, trials=1)
+    tests = bounds.Tests(passage.size, keys=1, modes=1, trials=1).inverse_share(passage.size)
     figures = []
     for row, epsilon in enumerate(score.EPSILONS):
         evidence = float(running.table(row, 0, passage.size)[np.arange(8), word].sum())

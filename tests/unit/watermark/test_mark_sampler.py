@@ -152,7 +152,7 @@ def test_status_rises_with_what_was_drawn(marked_text):
         statuses[length], evidence[length] = found.status, found.log_evidence
     assert statuses == {3: "unmarked", 20: "weak", 200: "traceable"}
     assert evidence[3] < math.log(300) < evidence[20]
-    needed = math.log(1e12 * bounds.tests(198, keys=1, modes=2, trials=1))
+    needed = math.log(1e12 * bounds.Tests(198, 1, 2, 1).inverse_share(198))
     assert evidence[20] < needed < evidence[200]
 
 

@@ -76,10 +76,22 @@ def test_windows_are_counted_as_they_are_laid(scored):
 def test_bound_counts_every_choice():
     # 198 scored tokens: 14 windows of 50, 5 of 100, the whole.
     assert windows.count(198) == 1 + 14 + 5
-    assert bounds.tests(198, keys=4, modes=2, trials=3) == 3 * 20 * 4 * 2 * 3
+    tests = bounds.Tests(198, keys=4, modes=2, trials=3)
+    assert tests.inverse_share(198) == 2 * 3 * 4 * 2 * 3
+    assert tests.inverse_share(50) == tests.inverse_share(100) == 2 * 19 * 3 * 4 * 2 * 3
+    assert bounds.Tests(50, keys=4, modes=2, trials=3).inverse_share(50) == 3 * 4 * 2 * 3
     bound = bounds.log_p(60.0, tests=480, hypotheses=2**32)
     assert bounds.p_value(bound) == pytest.approx(480 * 2**32 * math.exp(-60))
     assert bounds.needed(bound, tests=480, hypotheses=2**32) == pytest.approx(60)
+
+
+@given(st.integers(1, 12_000), st.integers(1, 9), st.integers(1, 2), st.integers(1, 9))
+def test_shares_of_all_tests_come_to_one(scored, keys, modes, trials):
+    """What makes the smallest p-value of all a bound: the union bound, with unequal shares."""
+    tests = bounds.Tests(scored, keys, modes, trials)
+    widths = np.diff(windows.windows(scored), axis=1)[:, 0].tolist()
+    shares = sum(1 / tests.inverse_share(width) for width in widths)
+    assert shares * len(score.EPSILONS) * keys * modes * trials == pytest.approx(1)
 
 
 def test_p_value_stays_between_its_smallest_and_one():
