@@ -27,6 +27,16 @@ def issued(engine: sa.Engine, *, tenant: str, epoch: int) -> list[tuple[int, str
         return [(trace_id, request_id) for trace_id, request_id in connection.execute(query)]
 
 
+def size(engine: sa.Engine) -> int:
+    """Return how many entries the log says it has; nothing is verified.
+
+    Raises:
+        LogUnavailable: It cannot be read.
+    """
+    with store.reading(engine) as connection:
+        return connection.execute(sa.select(store.head.c.size)).scalar() or 0
+
+
 def find_trace(engine: sa.Engine, *, trace_id: int, tenant: str, epoch: int) -> list[str]:
     """Return the ids of the requests that were issued a trace id, oldest first.
 

@@ -6,7 +6,7 @@ only against a checkpoint kept elsewhere (`audit.proof.consistency`).
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,11 +99,17 @@ class _Seen:
 
 
 def verify_log(
-    engine: sa.Engine, *, origin: str, public_key: bytes, earlier: Sequence[bytes] = ()
+    engine: sa.Engine,
+    *,
+    origin: str,
+    public_key: bytes,
+    earlier: Sequence[bytes] = (),
+    told: Callable[[int], object] = lambda _: None,
 ) -> LogReport:
     """Verify the log as it stands, all of it, and return what it holds.
 
-    earlier: keys that checkpoints were signed with before the log's key was rotated.
+    earlier: keys that checkpoints were signed with before the log's key was rotated. told: hears
+    now and then how many entries were read.
 
     Raises:
         LogTampered: The first entry or checkpoint that is wrong; `index` names the entry.
@@ -126,6 +132,8 @@ def verify_log(
                 nodes.check(seen.frontier, hashed)
                 seen.add(entry)
                 checkpoints.check(seen.frontier)
+                if seen.frontier.size % CHUNK == 0:
+                    told(seen.frontier.size)
         # 4. Nothing is signed, stored or indexed beyond the last entry.
         nodes.finish()
         checkpoints.finish(seen.frontier.size)

@@ -55,6 +55,10 @@ class FileUnwritable(GatewayError):
     """A file that a command was to make cannot be written."""
 
 
+class Unconfirmed(GatewayError):
+    """Something that cannot be undone was not confirmed."""
+
+
 class PeriodUnclear(GatewayError):
     """A report's period cannot be read; the message says how one is written."""
 

@@ -6,7 +6,7 @@ a second to import, so only what signs imports it.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,12 +21,12 @@ from audit.anchoring import anchored
 from audit.controls.catalogue import load
 from audit.controls.scope import LogState
 from audit.errors import LogTampered
-from audit.report.generate import Report, generate_report
 from audit.verify import LogReport, verify_log
 from gateway.errors import FileUnwritable, PeriodUnclear
 
 if TYPE_CHECKING:
     from audit.report.certificate import ReportKey
+    from audit.report.generate import Report
 
 DAY = timedelta(days=1)
 
@@ -91,6 +91,9 @@ def make(assignment: Assignment, source: Source, *, key: "ReportKey", now: datet
     # Said before a log of millions is verified for nothing.
     load(assignment.framework)
     state, first_ms = _log_state(source)
+    # The layout takes 10 MB that a gateway, which has reports made apart, does not need.
+    from audit.report.generate import generate_report  # noqa: PLC0415
+
     report = generate_report(
         framework=assignment.framework,
         start=assignment.start or _beginning(first_ms, now),
@@ -133,8 +136,12 @@ def twin(pdf: Path, attachment: str) -> Path:
     return pdf.with_suffix(f".{attachment}")
 
 
-def verified_log(engine: sa.Engine, keys: LogKeys) -> LogReport:
+def verified_log(
+    engine: sa.Engine, keys: LogKeys, *, told: Callable[[int], object] = lambda _: None
+) -> LogReport:
     """Verify the whole log, also what was signed before the checkpoint key was rotated.
+
+    told: hears now and then how many entries were read.
 
     Raises:
         LogTampered, CheckpointInvalid: It does not hold; the error names the entry.
@@ -143,7 +150,11 @@ def verified_log(engine: sa.Engine, keys: LogKeys) -> LogReport:
     # An old checkpoint may carry a key that was compromised or destroyed since: its root is
     # compared with the tree that the newest one signs, so its own signature adds nothing.
     report = verify_log(
-        engine, origin=keys.origin, public_key=keys.trusted[0], earlier=keys.history
+        engine,
+        origin=keys.origin,
+        public_key=keys.trusted[0],
+        earlier=keys.history,
+        told=told,
     )
     if report.note:
         checkpoint.verify(
@@ -176,10 +187,12 @@ def _log_state(source: Source) -> tuple[LogState, int | None]:
         found = verified_log(source.engine, source.keys)
     except LogTampered as error:
         # The report is made all the same: that the log does not verify is what it must say.
-        times = [event.get("time") for _, event in _readable(source)]
-        first_ms = min((at for at in times if isinstance(at, int) and at > 0), default=None)
-        state = LogState(origin, len(times), "", "", verified=False, problem=str(error))
-        return state, first_ms
+        size, first_ms = 0, None
+        for _, event in _readable(source):
+            at, size = event.get("time"), size + 1
+            if isinstance(at, int) and at > 0 and (first_ms is None or at < first_ms):
+                first_ms = at
+        return LogState(origin, size, "", "", verified=False, problem=str(error)), first_ms
     state = LogState(
         origin,
         found.size,
@@ -207,7 +220,7 @@ def _beginning(first_ms: int | None, now: datetime) -> datetime:
     return min(now, datetime.fromtimestamp(first_ms / 1000, UTC))
 
 
-def _signed(report: Report, key: "ReportKey", now: datetime) -> bytes:
+def _signed(report: "Report", key: "ReportKey", now: datetime) -> bytes:
     from audit.report.signature import verify_signature  # noqa: PLC0415 - see above
     from audit.report.signing import sign_report  # noqa: PLC0415 - see above
 

@@ -18,6 +18,7 @@ from gateway.cli.output import (
     print_json,
     print_lines,
     print_table,
+    progress,
 )
 from gateway.cli.session import Session, opened, operator
 from gateway.cli.trust import earlier_keys, verifier_key
@@ -143,7 +144,11 @@ def reencrypt(
         chosen = session.home.model_ids() if every else list(models or [])
         if not chosen:
             raise SettingsInvalid("Name the models to re-encrypt, or give --all.")
-        made = [_reencrypt(session, model_id) for model_id in chosen]
+        made = []
+        with progress("Re-encrypting models", total=len(chosen)) as told:
+            for model_id in chosen:
+                made.append(_reencrypt(session, model_id))
+                told(len(made))
     if as_json:
         print_json({"reencrypted": {m.model_id: m.generation for m in made}})
     else:

@@ -2,20 +2,29 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
-from gateway.errors import FileUnreadable, FileUnwritable
+from gateway.errors import FileUnreadable, FileUnwritable, Unconfirmed
 
 HomeOption = Annotated[
     Path | None,
     typer.Option("--home", help="Directory with all state.", envvar="SEALGATE_HOME"),
 ]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask whether you mean it.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -44,6 +53,39 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def note(message: str) -> None:
     """Tell a person what goes on, on standard error."""
     typer.echo(message, err=True)
+
+
+def confirm(what: str, *, yes: bool) -> None:
+    """Ask a person whether they mean it, before something is gone for good.
+
+    Raises:
+        Unconfirmed: They do not, or nobody is there to be asked and `--yes` was not given.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Unconfirmed(f"{what} This cannot be undone: give --yes if you mean it.")
+    if not typer.confirm(f"{what} This cannot be undone. Go on?", err=True):
+        raise Unconfirmed("Nothing was done.")
+
+
+@contextmanager
+def progress(label: str, *, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show on standard error how far long work is; yields what to tell, how many are done.
+
+    Shows nothing where standard error is no terminal.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as shown:
+        task = shown.add_task(label, total=total)
+        yield lambda done: shown.update(task, completed=done)
 
 
 def read_file(path: Path) -> bytes:

@@ -16,6 +16,8 @@ from gateway import keeping as keeping_text
 from gateway.cli.output import (
     HomeOption,
     JsonOption,
+    YesOption,
+    confirm,
     print_json,
     print_lines,
     print_table,
@@ -58,8 +60,15 @@ def seal(month: MonthArgument, *, home: HomeOption = None, as_json: JsonOption =
         print_lines(f"Sealed the entries {sealed.start} to {sealed.end - 1} in {path}.")
 
 
-def prune(month: MonthArgument, *, home: HomeOption = None, as_json: JsonOption = False) -> None:
+def prune(
+    month: MonthArgument,
+    *,
+    yes: YesOption = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Drop the entries up to the end of a sealed month; their hashes stay, and every proof."""
+    confirm(f"This drops every entry up to the end of {month} from the log.", yes=yes)
     with opened(home) as session:
         key = session.keyring.public_key("checkpoint")
         end = keeping.prune(
@@ -174,10 +183,12 @@ def expire(*, home: HomeOption = None, as_json: JsonOption = False) -> None:
 def shred(
     subject: Annotated[str, typer.Argument(help="Pseudonym whose kept content goes.")],
     *,
+    yes: YesOption = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete a person's key and kept content for good; the log holds digests and verifies."""
+    confirm(f"This deletes the key and all kept text of {subject}.", yes=yes)
     with opened(home) as session:
         done = forgetting.shred(
             session.engine,

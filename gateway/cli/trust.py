@@ -1,9 +1,11 @@
 """What this home's own keys say of its log: checks that know every epoch of the checkpoint key."""
 
+from audit import evidence
 from audit.checkpoint import VerifierKey
 from audit.errors import ProofInvalid
 from audit.verify import LogReport, Proved, verify_proof
 from gateway import report_making
+from gateway.cli.output import progress
 from gateway.cli.session import Session
 from gateway.report_making import LogKeys
 
@@ -29,7 +31,8 @@ def log_keys(session: Session) -> LogKeys:
 
 def verified_log(session: Session) -> LogReport:
     """Verify the whole log, as `gateway.report_making.verified_log` does, by this home's keys."""
-    return report_making.verified_log(session.engine, log_keys(session))
+    with progress("Verifying entries", total=evidence.size(session.engine)) as told:
+        return report_making.verified_log(session.engine, log_keys(session), told=told)
 
 
 def verified_proof(session: Session, document: str | bytes) -> Proved:

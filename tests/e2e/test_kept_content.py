@@ -45,6 +45,6 @@ def test_text_is_kept_read_and_shredded(idle_home, tmp_path):
         texts = json.loads(read[1]["text"])
         assert texts == [choice["message"]["content"] for choice in answer["choices"]]
         assert b"My words." not in (home / "sealgate.db").read_bytes()
-        sealgate("audit", "shred", "ps_kept", home=home)
+        sealgate("audit", "shred", "ps_kept", "--yes", home=home)
         assert sealgate("audit", "content", kept, home=home, check=False).returncode == 2
     assert sealgate("audit", "verify", home=home).returncode == 0

@@ -148,7 +148,7 @@ def test_month_that_is_not_over_or_empty_is_not_sealed(sealgate):
     now = datetime.now(UTC)
     assert sealgate("audit", "seal", f"{now:%Y-%m}")[0] == 2
     assert sealgate("audit", "seal", LAST_MONTH)[0] == 2
-    assert sealgate("audit", "prune", LAST_MONTH)[0] == 2
+    assert sealgate("audit", "prune", LAST_MONTH, "--yes")[0] == 2
     assert told(sealgate, "audit", "verify")["pruned"] == 0
 
 
@@ -163,5 +163,5 @@ def test_holds_are_placed_listed_and_lifted(sealgate):
 
 
 def test_shredding_of_nobody_is_refused_and_no_entry(sealgate):
-    assert sealgate("audit", "shred", "ps_1")[0] == 2
+    assert sealgate("audit", "shred", "ps_1", "--yes")[0] == 2
     assert "subject.shredded" not in operations(sealgate)

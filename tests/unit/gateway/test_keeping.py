@@ -169,7 +169,7 @@ def test_operator_reads_kept_text_on_record_until_it_is_shredded(sealgate, tmp_p
     read = [e for _, e in evidence.events_of(engine, ["content.read"])]
     assert [each["sealgate"]["detail"]["found"] for each in read] == [2, 2]
     assert sealgate("audit", "expire", "--json")[0] == 0
-    assert sealgate("audit", "shred", "ps_1")[0] == 0
+    assert sealgate("audit", "shred", "ps_1", "--yes")[0] == 0
     code, _, err = sealgate("audit", "content", "req_1")
     assert (code, "shredded" in err) == (2, True)
     assert sealgate("audit", "content")[0] == 2
