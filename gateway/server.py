@@ -5,6 +5,8 @@ dying: the answers that still run get their outcome, and the log its last entry.
 """
 
 import asyncio
+import contextlib
+import ctypes
 import errno
 import gc
 import logging
@@ -77,6 +79,9 @@ def _settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
+    # What a start has used and freed goes back to the system: glibc would keep it for later.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _reload(gateway: Gateway, context: ssl.SSLContext | None, files: TlsFiles | None) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 from gateway.backends.local import LocalBackend
 from gateway.catalogue import Catalogue, EmbeddingModel, ServedModel
 from gateway.home import Home
-from gateway.models.bert import FORMAT as EMBEDDING
+from gateway.models.assets import EMBEDDING_FORMAT, TEMPLATE, TOKENIZER
 from gateway.models.chat import ChatTemplate
-from gateway.models.importing import TEMPLATE, TOKENIZER
 from gateway.models.tokenizer import Tokenizer
 from gateway.models.wordpiece import TextEncoder
 from gateway.settings import Settings
@@ -39,7 +38,7 @@ async def catalogue(
     embedding: dict[str, EmbeddingModel] = {}
     for model_id in home.model_ids():
         manifest = await asyncio.to_thread(keys.manifest, model_id)
-        if manifest["config"]["format"] == EMBEDDING:
+        if manifest["config"]["format"] == EMBEDDING_FORMAT:
             embedding[model_id] = await _embedding(model_id, manifest, settings, keys, stack)
         else:
             speaking[model_id] = await _speaking(model_id, manifest, settings, keys, stack)

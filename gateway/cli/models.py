@@ -24,10 +24,11 @@ from gateway.cli.output import (
 from gateway.cli.sealing import print_sealed, record, seal, shown
 from gateway.cli.session import Session, opened
 from gateway.errors import FileUnwritable
+from gateway.models.assets import TOKENIZER
 from gateway.models.bert import import_bert
 from gateway.models.blocks import EXACT
 from gateway.models.fetch import SOURCES, fetch
-from gateway.models.importing import FORMAT, TOKENIZER, ImportedModel, import_gguf
+from gateway.models.importing import FORMAT, ImportedModel, import_gguf
 from gateway.models.tokenizer import Tokenizer
 from gateway.report_facts import SIGNATURE
 from privacy import sealed, statement

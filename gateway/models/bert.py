@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from gateway.models import safetensors, wordpiece
+from gateway.models.assets import EMBEDDING_FORMAT as FORMAT
+from gateway.models.assets import TOKENIZER
 from gateway.models.errors import ModelError, ModelUnreadable, ModelUnsupported
-from gateway.models.importing import TOKENIZER, ImportedModel, identifier
+from gateway.models.importing import ImportedModel, identifier
 from gateway.models.onnx_writer import OnnxWriter
 
-FORMAT = "onnx-embedding-v1"
 WEIGHTS = "model.safetensors"
 FILE_LIMIT_BYTES = 64 << 20
 # In the front matter of a model's card.

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from gateway.models import architecture, blocks, gguf, onnx_graph, vocabulary
 from gateway.models.architecture import STATE_BYTES
+from gateway.models.assets import TEMPLATE, TOKENIZER
 from gateway.models.blocks import EXACT
 from gateway.models.errors import ModelError
 from gateway.models.gguf import GgufFile, Tensor
 from gateway.models.onnx_graph import Graphs
 
 FORMAT = "onnx-gqa-v1"
-TOKENIZER = "tokenizer.json"
-TEMPLATE = "chat_template.jinja"
 
 # Also what a file name and a URL path can carry.
 _ID_RUBBISH = re.compile(r"[^a-z0-9.]+")

@@ -11,9 +11,9 @@ import numpy as np
 import openai
 import pytest
 
+from gateway.models.assets import TOKENIZER
 from gateway.models.bert import import_bert
 from gateway.models.fetch import fetch
-from gateway.models.importing import TOKENIZER
 from gateway.models.wordpiece import TextEncoder
 from sandbox.engines.embedding import EmbeddingEngine
 from tests.conftest import CACHE, packed

@@ -3,10 +3,10 @@ import struct
 import numpy as np
 import pytest
 
+from gateway.models.assets import TOKENIZER
 from gateway.models.bert import import_bert
 from gateway.models.errors import ModelError, ModelUnreadable, ModelUnsupported
 from gateway.models.fetch import fetch
-from gateway.models.importing import TOKENIZER
 from gateway.models.wordpiece import TextEncoder
 from sandbox.engines.embedding import EmbeddingEngine
 from tests import tiny_bert
