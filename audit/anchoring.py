@@ -23,7 +23,7 @@ _table = schema.anchor
 
 @dataclass(frozen=True, slots=True)
 class Anchored:
-    """The newest checkpoint that a place took. behind: entries written since."""
+    """The newest checkpoint that a place took. behind: entries since, but those of anchoring."""
 
     kind: str
     place: str
@@ -96,10 +96,9 @@ def anchored(engine: sa.Engine) -> list[Anchored]:
         .order_by(_table.c.kind, _table.c.place)
     )
     with store.reading(engine) as connection:
-        size = connection.execute(sa.select(store.head.c.size)).scalar_one()
         return [
-            Anchored(row.kind, row.place, row.size, row.time_ms, size - row.size)
-            for row in connection.execute(query)
+            Anchored(row.kind, row.place, row.size, row.time_ms, _behind(connection, row.size))
+            for row in connection.execute(query).all()
         ]
 
 
@@ -209,6 +208,12 @@ def _proofs(connection: sa.Connection, size: int) -> ProofFrom:
         return [root(each) for each in merkle.consistency_ranges(old, size)]
 
     return proof_from
+
+
+def _behind(connection: sa.Connection, size: int) -> int:
+    leaf = store.leaf.c
+    query = sa.select(sa.func.count()).where(leaf.idx >= size, leaf.operation != ANCHORED)
+    return int(connection.execute(query).scalar_one())
 
 
 def _uncovered(connection: sa.Connection, since: int, now_ms: int) -> tuple[int, bool]:

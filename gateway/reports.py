@@ -75,6 +75,7 @@ class Reports:
         self.shelf = Shelf(workshop.engine)
         self.schedules = Schedules(workshop.engine)
         self._awake = asyncio.Event()
+        self._asking = asyncio.Lock()
 
     async def ask(
         self,
@@ -94,19 +95,15 @@ class Reports:
         load(framework)
         _require_period(start, end, now)
         own = self._workshop.maker
-        if await asyncio.to_thread(self.shelf.waiting, own) >= QUEUE_LIMIT:
-            raise RequestRefused(
-                f"{QUEUE_LIMIT} reports wait already. Ask again when one of them is ready.",
-                status=429,
-                kind="rate_limit_error",
-                code="too_many_reports",
-                retry_after_s=LOOK_S,
+        # One at a time: a crowd must not find room for each where there is room for one.
+        async with self._asking:
+            if await asyncio.to_thread(self.shelf.waiting, own) >= QUEUE_LIMIT:
+                raise _crowded()
+            filed = await asyncio.to_thread(
+                lambda: self.shelf.ask(
+                    framework, start=start, end=end, requested_by=requested_by, maker=own, now=now
+                )
             )
-        filed = await asyncio.to_thread(
-            lambda: self.shelf.ask(
-                framework, start=start, end=end, requested_by=requested_by, maker=own, now=now
-            )
-        )
         self._awake.set()
         return filed
 
@@ -229,6 +226,16 @@ async def kept(workshop: Workshop) -> AsyncIterator[Reports]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _crowded() -> RequestRefused:
+    return RequestRefused(
+        f"{QUEUE_LIMIT} reports wait already. Ask again when one of them is ready.",
+        status=429,
+        kind="rate_limit_error",
+        code="too_many_reports",
+        retry_after_s=LOOK_S,
+    )
 
 
 def _require_period(start: datetime | None, end: datetime | None, now: datetime) -> None:

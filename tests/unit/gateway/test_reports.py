@@ -231,11 +231,17 @@ def test_report_that_is_not_there_or_not_ready_is_said_to_be_so(shop):
 
 
 def test_queue_is_bounded(shop):
-    ask = asking(shop, Reports(shop))
-    for _ in range(QUEUE_LIMIT):
-        assert asyncio.run(ask("POST", "/reports", {}))[0] == 202
-    status, told = asyncio.run(ask("POST", "/reports", {}))
-    assert (status, told["error"]["code"]) == (429, "too_many_reports")
+    async def crowd():
+        reports = Reports(shop)
+        ask = asking(shop, reports)
+        told = await asyncio.gather(*(ask("POST", "/reports", {}) for _ in range(50)))
+        return told, len(reports.shelf.newest())
+
+    told, queued = asyncio.run(crowd())
+    assert queued == QUEUE_LIMIT
+    refused = [answer for status, answer in told if status != 202]
+    assert len(refused) == 50 - QUEUE_LIMIT
+    assert {each["error"]["code"] for each in refused} == {"too_many_reports"}
 
 
 def test_report_whose_gateway_stopped_is_made_by_the_next_and_not_for_ever(shop):
