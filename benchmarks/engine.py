@@ -1,7 +1,7 @@
-"""The local engine against llama.cpp on the same GGUF file, one thread each.
+"""The local engine against llama.cpp on the same GGUF file, one thread each, and two.
 
-Also: how far its predictions are from the file's weights computed in float32, and how long a
-sealed model takes from the disk to its first token.
+Also: how much faster smaller models decode, how far its predictions are from the file's weights
+computed in float32, and how long a sealed model takes from the disk to its first token.
 """
 
 import json
@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 # One thread each, NumPy's too; it reads this at import.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -24,10 +26,12 @@ import numpy as np
 from contract import ABSENT, REPOSITORY, Figure, Samples, in_turns, parser, report
 from numpy.typing import NDArray
 
-from benchmarks import sealed_model
+from benchmarks import engine_small, sealed_model
+from gateway.models import trial
 from gateway.models.fetch import fetch
 from gateway.models.importing import ImportedModel, import_gguf
 from gateway.models.tokenizer import Tokenizer
+from sandbox.engines import runtime
 from sandbox.engines.onnx import OnnxEngine
 
 # The reference is the one that the tests hold the engine to.
@@ -36,6 +40,8 @@ from tests.reference_llama import logits as reference_logits
 
 PROMPT_TOKENS = 128
 STEPS = 64
+# The engine's own options, of which one is changed to measure two threads.
+one_thread = runtime.options
 TEXT = Path(__file__).with_name("engine_text.txt")
 
 
@@ -53,6 +59,8 @@ def main() -> None:
     engine, loading = _loaded(model, rounds=3 if arguments.quick else 9)
     figures = [
         *_against_peer(engine, path, ids, python=arguments.peer_python, rounds=rounds),
+        _two_threads(model, path, ids, python=arguments.peer_python, rounds=min(rounds, 5)),
+        *_smaller(engine, path, ids, quick=arguments.quick),
         _perplexity(engine, path, ids[: 256 if arguments.quick else 512]),
         loading,
     ]
@@ -112,6 +120,46 @@ def _against_peer(
     ]
 
 
+def _two_threads(
+    model: ImportedModel, path: Path, ids: list[int], *, python: str, rounds: int
+) -> Figure:
+    """Compare decoding on two threads each, which no worker does: what one core more would give."""
+    name, target = "decode_2_threads_vs_llamacpp", ">= 1"
+    peer = start_peer(python, path, threads=2)
+    if peer is None:
+        return Figure(name, None, "x", target, peer=ABSENT)
+    with patch.object(runtime, "options", _threaded):
+        engine = trial.engine(model)
+    prompt = ids[:PROMPT_TOKENS]
+    ours, theirs = in_turns(
+        lambda: _measure(engine, prompt), lambda: peer.measure(prompt), rounds=rounds
+    )
+    peer.close()
+    return _ratio(name, target, *_speeds(ours, theirs, lambda t: 1 / t.decode_s), peer.note)
+
+
+def _threaded(library: Any) -> Any:
+    options = one_thread(library)
+    options.intra_op_num_threads = 2
+    return options
+
+
+def _smaller(engine: OnnxEngine, path: Path, ids: list[int], *, quick: bool) -> list[Figure]:
+    """Compare decoding with models that `sealgate models compress` would make."""
+    figures, prompt = [], ids[:PROMPT_TOKENS]
+    shapes = engine_small.SHAPES[:1] if quick else engine_small.SHAPES
+    for small in engine_small.engines(path, shapes):
+        ours, full = in_turns(
+            lambda small=small: _measure(small.engine, prompt),
+            lambda: _measure(engine, prompt),
+            rounds=5,
+        )
+        name = f"decode_gain_{small.shape.groups}_{small.shape.channels}"
+        speeds = _speeds(ours, full, lambda t: 1 / t.decode_s)
+        figures.append(_ratio(name, ">= 1.15", *speeds, f", {small.size_bytes / 1e6:.0f} MB ours"))
+    return figures
+
+
 def _measure(engine: OnnxEngine, prompt: list[int]) -> Timing:
     """Time a prompt and a greedy answer."""
     begun = time.perf_counter()
@@ -143,11 +191,11 @@ def _ratio(name: str, target: str, ours: Samples, theirs: Samples, note: str) ->
 class Peer:
     """llama.cpp in a process of its own."""
 
-    def __init__(self, python: str, path: Path, mode: str, note: str) -> None:
+    def __init__(self, python: str, path: Path, mode: str, note: str, *, threads: int = 1) -> None:
         self.note = note
         script = Path(__file__).with_name("engine_peer.py")
         self._process = subprocess.Popen(
-            [python, str(script), str(path), mode],
+            [python, str(script), str(path), mode, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -181,14 +229,14 @@ class PeerGone(Exception):
     """The peer's process ended."""
 
 
-def start_peer(python: str, path: Path) -> Peer | None:
+def start_peer(python: str, path: Path, *, threads: int = 1) -> Peer | None:
     """Start llama.cpp as it comes; without its repacked weights where those crash it.
 
     Some processors' AMX kernels end it with a signal (llama.cpp issue 20824). What it was
     measured with stands beside its numbers.
     """
     for mode, note in (("repacked", ""), ("plain", ", weights not repacked: that crashed")):
-        peer = Peer(python, path, mode, note)
+        peer = Peer(python, path, mode, note, threads=threads)
         try:
             peer.measure(list(range(100, 100 + PROMPT_TOKENS)))
         except PeerGone:

@@ -1,4 +1,4 @@
-"""llama.cpp behind a pipe, on one thread: for `engine.py`, and in a process that may crash.
+"""llama.cpp behind a pipe, on so many threads: for `engine.py`, and in a process that may crash.
 
 Reads one JSON array of token ids a line, answers with the seconds that the prompt and then each
 following token took: `{"prefill_s": …, "decode_s": …}`.
@@ -17,14 +17,14 @@ CONTEXT_TOKENS = 1024
 class Peer:
     """A loaded model with one context."""
 
-    def __init__(self, path: str, *, repacked: bool) -> None:
+    def __init__(self, path: str, *, repacked: bool, threads: int) -> None:
         llama_cpp.llama_backend_init()
         model_options = llama_cpp.llama_model_default_params()
         model_options.use_extra_bufts = repacked
         model = llama_cpp.llama_model_load_from_file(path.encode(), model_options)
         options = llama_cpp.llama_context_default_params()
         options.n_ctx = options.n_batch = options.n_ubatch = CONTEXT_TOKENS
-        options.n_threads = options.n_threads_batch = 1
+        options.n_threads = options.n_threads_batch = threads
         self._context = llama_cpp.llama_init_from_model(model, options)
         vocabulary = llama_cpp.llama_model_get_vocab(model)
         self._vocab_size = llama_cpp.llama_vocab_n_tokens(vocabulary)
@@ -51,7 +51,7 @@ class Peer:
 
 def main() -> None:
     """Serve measurements until the pipe closes."""
-    peer = Peer(sys.argv[1], repacked=sys.argv[2] == "repacked")
+    peer = Peer(sys.argv[1], repacked=sys.argv[2] == "repacked", threads=int(sys.argv[3]))
     for line in sys.stdin:
         prompt, steps = json.loads(line)
         print(json.dumps(peer.measure(prompt, steps)), flush=True)
