@@ -4,15 +4,19 @@ Adds no noise: a sum that leaves here is not private yet, and goes nowhere but t
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from opacus.grad_sample import GradSampleHooks
+from opacus.layers import DPGRU, DPLSTM, DPRNN
 from torch import nn
 
-from privacy.training.errors import BatchMixed, ModelDiverged
+from privacy.training.errors import BatchMixed, ModelDiverged, ModuleUnsupported
 
 _RAW = "grad_sample"
+# Their cells are Linear layers, which have samplers.
+_RECURRENT = (DPRNN, DPLSTM, DPGRU)
 # Norms and sums are float32; this much below the bound, their rounding cannot exceed it.
 _ROUNDING = 1 - 2**-18
 
@@ -32,6 +36,11 @@ class ClippedSums:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._clip = clip
         self._hooks = GradSampleHooks(model, loss_reduction="mean")
+        self._guards = [
+            module.register_forward_pre_hook(_require_one_input, with_kwargs=True)
+            for module in self._hooks.iterate_submodules(model)
+            if type(module) not in (*GradSampleHooks.GRAD_SAMPLERS, *_RECURRENT)
+        ]
         self._sums: list[torch.Tensor] | None = None
 
     @property
@@ -109,6 +118,8 @@ class ClippedSums:
     def close(self) -> None:
         """Take the hooks off the model."""
         self.forget_raw()
+        for guard in self._guards:
+            guard.remove()
         self._hooks.cleanup()
 
     def _totals(self) -> list[torch.Tensor]:
@@ -157,6 +168,20 @@ class ClippedSums:
 def clip_factors(norms: torch.Tensor, clip: float) -> torch.Tensor:
     """Return what each gradient is multiplied by, so that none is longer than `clip`."""
     return (clip * _ROUNDING / norms.clamp_min(1e-30)).clamp_max(1.0)
+
+
+def _require_one_input(
+    module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]
+) -> None:
+    """Raise ModuleUnsupported if a layer without a sampler of its own is given several inputs.
+
+    Such a layer is evaluated again, for each record, on its first input alone.
+    """
+    if len(inputs) != 1 or any(value is not None for value in named.values()):
+        raise ModuleUnsupported(
+            f"A {type(module).__name__} with weights of its own is called with several inputs. "
+            "Give it one, or put its weights into layers such as torch.nn.Linear."
+        )
 
 
 def _as_list(samples: torch.Tensor | list[torch.Tensor] | None) -> list[torch.Tensor]:

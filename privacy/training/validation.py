@@ -23,6 +23,7 @@ _INSTEAD: tuple[tuple[type[nn.Module], str], ...] = (
         nn.MultiheadAttention,
         "its weights have no per-sample gradient. Use opacus.layers.DPMultiheadAttention",
     ),
+    (nn.EmbeddingBag, "its bags may span records. Use torch.nn.Embedding and add up"),
 )
 _REAL = (torch.float32, torch.float64)
 

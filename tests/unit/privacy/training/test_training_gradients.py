@@ -4,8 +4,9 @@ import pytest
 import torch
 from opacus.layers import DPGRU, DPLSTM, DPRNN, DPMultiheadAttention
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
-from privacy.training.errors import BatchMixed, ModelDiverged
+from privacy.training.errors import BatchMixed, ModelDiverged, ModuleUnsupported
 from privacy.training.gradients import ClippedSums, NonFiniteGradients
 
 RECORDS = 6
@@ -41,6 +42,26 @@ class OwnParameter(nn.Module):
 
     def forward(self, x):
         return torch.sin(x * self.scale)
+
+
+class Gated(nn.Module):
+    """A layer of two inputs that nobody wrote a sampler for."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(8))
+
+    def forward(self, x, gate=None):
+        return x * self.scale if gate is None else x * self.scale * gate
+
+
+class Called(nn.Module):
+    def __init__(self, inner, *inputs, **named):
+        super().__init__()
+        self.inner, self.inputs, self.named = inner, inputs, named
+
+    def forward(self, x):
+        return self.inner(x, *self.inputs, **self.named)
 
 
 class Tied(nn.Module):
@@ -86,6 +107,12 @@ KINDS = {
     "DPGRU": (lambda: Recurrent(DPGRU), lambda: batch(5, 8)),
     "DPRNN": (lambda: Recurrent(DPRNN), lambda: batch(5, 8)),
     "DPMultiheadAttention": (Attention, lambda: batch(5, 8)),
+    "ConvTranspose2d": (
+        lambda: flat(nn.ConvTranspose2d(3, 2, 3), nn.Tanh()),
+        lambda: batch(3, 5, 5),
+    ),
+    "PReLU": (lambda: flat(nn.Linear(8, 4), nn.PReLU(4)), lambda: batch(8)),
+    "GPT-2's Conv1D": (lambda: flat(Conv1D(4, 8), nn.Tanh()), lambda: batch(5, 8)),
     "a module's own parameter": (lambda: flat(OwnParameter()), lambda: batch(8)),
     "tied weights": (Tied, lambda: batch(8)),
 }
@@ -176,6 +203,31 @@ def test_a_record_without_finite_gradient_counts_as_zero_and_is_warned_of(poison
     with pytest.warns(NonFiniteGradients):
         sums.take(RECORDS)
     assert torch.allclose(sums.release(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Called(Gated(), torch.ones(8)),
+        Called(Gated(), gate=torch.ones(8)),
+        Called(nn.Bilinear(8, 8, 8), torch.ones(RECORDS, 8)),
+    ],
+    ids=["by place", "by name", "Bilinear"],
+)
+def test_a_layer_of_several_inputs_is_refused_by_name(model):
+    sums = ClippedSums(model, clip=1.0)
+    with pytest.raises(ModuleUnsupported, match=r"(Gated|Bilinear) .*several inputs"):
+        model(batch(8))
+    sums.close()
+    assert model(batch(8)).shape == (RECORDS, 8)
+
+
+def test_a_layer_that_could_take_several_inputs_is_given_one():
+    model = Called(Gated(), gate=None)
+    sums = ClippedSums(model, clip=1.0)
+    model(batch(8)).mean(dim=1).mean().backward()
+    sums.take(RECORDS)
+    assert float(sums.release().norm()) > 0
 
 
 def test_a_record_seen_twice_is_refused():

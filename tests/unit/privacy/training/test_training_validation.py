@@ -23,6 +23,7 @@ class Buffered(nn.Module):
         (nn.RNN(4, 4), "RNN", "DPRNN"),
         (nn.MultiheadAttention(4, 2), "MultiheadAttention", "DPMultiheadAttention"),
         (nn.TransformerEncoderLayer(4, 2), "MultiheadAttention", "DPMultiheadAttention"),
+        (nn.EmbeddingBag(4, 4), "EmbeddingBag", "Embedding"),
         (nn.InstanceNorm2d(4, track_running_stats=True), "InstanceNorm2d", "track_running_stats"),
         (Buffered(), "Buffered", "module of their own"),
         (nn.Linear(4, 4).half(), "Linear", "autocast"),
