@@ -69,6 +69,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """Hear of the connection's end from here on, however large the body was.
+
+        A large body pauses the reading, and only a further `receive` would resume it; of a
+        connection that is not read, nobody hears that it is gone. A request that waits behind this
+        one keeps it paused: no client may fill memory with what it sends ahead.
+        """
+        super().on_message_complete()
+        if not self.pipeline:
+            self.flow.resume_reading()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or too much of it, and close."""
         if self._head_bytes > HEAD_LIMIT_BYTES or len(self.headers or ()) >= HEAD_LIMIT_LINES:
