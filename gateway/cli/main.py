@@ -8,6 +8,7 @@ import click
 import typer
 
 from gateway.cli import (
+    alone,
     audit,
     budget,
     clients,
@@ -74,6 +75,8 @@ app.add_typer(budget.app, name="budget", rich_help_panel=KEEPING)
 
 def main() -> None:
     """Run one command; every known failure is one line on standard error and its exit code."""
+    if alone.meant(sys.argv[1:]):
+        alone.become()
     # A command may hold an open keyring, a gateway requests: neither is in a core file, nor for
     # the account's other processes to read.
     forbid_dumps()
