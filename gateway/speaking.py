@@ -53,19 +53,13 @@ class Whole:
 Spoken = Begun | Said | Whole
 
 
-async def spoken(question: Question, job: Job) -> AsyncGenerator[Spoken, None]:
+def spoken(question: Question, job: Job) -> AsyncGenerator[Spoken, None]:
     """Yield one choice's answer. Closing the iterator ends whatever generates it.
 
     Raises:
         RequestRefused: No sandbox or slot came free in time.
         SandboxError, UpstreamFailed: The answer is not whole.
     """
-    async with aclosing(_source(question, job)) as run:
-        async for item in run:
-            yield item
-
-
-def _source(question: Question, job: Job) -> AsyncGenerator[Spoken, None]:
     if isinstance(question.model, EmbeddingModel):
         return _embedded(question.model, question)
     if question.routing is None:

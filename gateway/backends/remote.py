@@ -7,8 +7,7 @@ marked by nobody: their outcome says so.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,19 +97,27 @@ class RemoteBackend:
         )
         reader = EventReader(expected, bare=ask.prompt is not None)
         tally = _Tally()
+        patience = self.remote.patience
+        body = msgspec.json.encode(self.body(ask))
+        path = CHAT if ask.prompt is None else COMPLETIONS
         with self._observed.answering(ask.max_tokens) as watch:
-            async with self._stream(ask) as answer:
-                limit_s = self.remote.patience.first_token_s
-                while data := await _read(answer, limit_s):
-                    limit_s = self.remote.patience.stall_s
-                    for delta in reader.feed(data):
-                        tally.add(delta)
-                        if delta.text or delta.likely:
+            answer = await self._transport.post(path, body)
+            try:
+                await self._begun(answer)
+                # A timer rather than a timeout around the reads: it also ends an answer whose
+                # reader stalls, and cancels nobody who happens to hold the iterator then.
+                timer = asyncio.get_running_loop().call_later(patience.deadline_s, answer.close)
+                limit_s = patience.first_token_s
+                try:
+                    while data := await _read(answer, limit_s):
+                        limit_s = patience.stall_s
+                        for item in _told(reader.feed(data), tally):
                             watch.token()
-                            yield Text(delta.text, delta.likely)
-                        for call in delta.calls:
-                            watch.token()
-                            yield call
+                            yield item
+                finally:
+                    timer.cancel()
+            finally:
+                self._transport.release(answer)
             if tally.reason is None:
                 raise UpstreamFailed("cut", "it ended its stream before its answer")
             yield Complete(tally.reason, tally.usage(), self._attestation())
@@ -134,27 +141,16 @@ class RemoteBackend:
         if told is not None:
             self._observed.told(*told)
 
-    @asynccontextmanager
-    async def _stream(self, ask: Ask) -> AsyncGenerator[Answer, None]:
-        """Send the question, and check that what comes back is a stream at all."""
+    async def _begun(self, answer: Answer) -> None:
+        """Wait for an answer's head, and check that it is a stream at all."""
         patience = self.remote.patience
-        body = msgspec.json.encode(self.body(ask))
-        path = CHAT if ask.prompt is None else COMPLETIONS
-        async with self._transport.post(path, body) as answer:
-            try:
-                async with asyncio.timeout(min(patience.first_token_s, patience.deadline_s)):
-                    with failures():
-                        await answer.head()
-            except TimeoutError:
-                raise UpstreamFailed("stalled", "no answer began in time") from None
-            _require_stream(answer)
-            # A timer rather than a timeout around the reads: it also ends an answer whose reader
-            # stalls, and cancels nobody who happens to hold the iterator then.
-            timer = asyncio.get_running_loop().call_later(patience.deadline_s, answer.close)
-            try:
-                yield answer
-            finally:
-                timer.cancel()
+        try:
+            async with asyncio.timeout(min(patience.first_token_s, patience.deadline_s)):
+                with failures():
+                    await answer.head()
+        except TimeoutError:
+            raise UpstreamFailed("stalled", "no answer began in time") from None
+        _require_stream(answer)
 
     def body(self, ask: Ask) -> dict[str, Any]:
         """Build the request. Only what is listed here and in the profile is ever sent."""
@@ -209,6 +205,15 @@ class _Tally:
         if self._told is None:
             return Usage(0, self._pieces, counted=False)
         return Usage(*self._told, counted=True)
+
+
+def _told(deltas: Iterable[Delta], tally: _Tally) -> Iterator[Text | Call]:
+    """Yield what events say to a reader, and take note of all that they say."""
+    for delta in deltas:
+        tally.add(delta)
+        if delta.text or delta.likely:
+            yield Text(delta.text, delta.likely)
+        yield from delta.calls
 
 
 async def _read(answer: Answer, limit_s: float) -> bytes:

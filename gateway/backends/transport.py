@@ -7,8 +7,8 @@ import asyncio
 import ipaddress
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -77,32 +77,38 @@ class Transport:
         if token:
             self._common += f"authorization: Bearer {_one_line(token)}\r\n"
         self._idle: deque[tuple[float, Connection]] = deque()
-        self._busy: set[Connection] = set()
+        self._running: set[Answer] = set()
         self._room = asyncio.Semaphore(connections)
         self._closed = False
 
     async def close(self) -> None:
         """End all connections."""
         self._closed = True
-        for connection in [*self._busy, *(each for _, each in self._idle)]:
+        for answer in self._running:
+            answer.close()
+        for _, connection in self._idle:
             connection.close()
         self._idle.clear()
         await asyncio.sleep(0)
 
-    @asynccontextmanager
-    async def post(self, path: str, body: bytes) -> AsyncGenerator[Answer, None]:
-        """Send JSON; yield the answer, whose head is to be waited for.
+    async def post(self, path: str, body: bytes) -> Answer:
+        """Send JSON, and return the answer, whose head is to be waited for.
 
-        Leaving closes the connection unless the answer is whole: one that is called off must stop
-        being generated.
+        Whoever asked hands it to `release` in any case.
 
         Raises:
             UpstreamFailed: `unreachable`.
         """
         head = self._head("POST", path)
         head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        async with self._answer(head.encode() + body) as answer:
-            yield answer
+        return await self._asked(head.encode() + body)
+
+    def release(self, answer: Answer) -> None:
+        """Let go of an answer. One that is not whole is called off: it must not be generated on."""
+        if answer in self._running:
+            self._running.discard(answer)
+            answer.close()
+            self._room.release()
 
     async def get(self, path: str, *, limit_bytes: int) -> tuple[int, bytes]:
         """Return a page's status and its first bytes.
@@ -110,30 +116,31 @@ class Transport:
         Raises:
             UpstreamFailed: `unreachable`, or a page beyond the limit.
         """
-        head = self._head("GET", path) + "\r\n"
-        async with self._answer(head.encode()) as answer:
+        answer = await self._asked((self._head("GET", path) + "\r\n").encode())
+        try:
             with failures():
                 await answer.head()
                 data = b""
                 while len(data) <= limit_bytes and (part := await answer.read(READ_S)):
                     data += part
+        finally:
+            self.release(answer)
         if len(data) > limit_bytes:
             raise UpstreamFailed("garbage", "a page of it is too long")
         return answer.status, data
 
-    @asynccontextmanager
-    async def _answer(self, request: bytes) -> AsyncGenerator[Answer, None]:
+    async def _asked(self, request: bytes) -> Answer:
         """Send a request on a connection that is free, or on a new one."""
-        async with self._room:
+        await self._room.acquire()
+        try:
             with failures():
                 connection = self._kept() or await self._connected()
                 answer = connection.send(request)
-            self._busy.add(connection)
-            try:
-                yield answer
-            finally:
-                self._busy.discard(connection)
-                answer.close()
+        except BaseException:
+            self._room.release()
+            raise
+        self._running.add(answer)
+        return answer
 
     def _kept(self) -> Connection | None:
         """Return the connection that was used last, if one is still open and fresh."""

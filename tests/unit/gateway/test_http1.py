@@ -60,8 +60,17 @@ async def talking(*scripts, **options):
         listener.close()
 
 
+@asynccontextmanager
+async def posted(transport):
+    answer = await transport.post("/x", b"{}")
+    try:
+        yield answer
+    finally:
+        transport.release(answer)
+
+
 async def body(transport, *, limit_s=1.0):
-    async with transport.post("/x", b"{}") as answer:
+    async with posted(transport) as answer:
         await asyncio.wait_for(answer.head(), 2)
         data = b""
         while part := await answer.read(limit_s):
@@ -157,7 +166,7 @@ async def test_a_server_that_sends_more_than_is_read_has_to_wait(monkeypatch):
     size = 64 << 20
     head = OK + f"content-length: {size}\r\n\r\n".encode()
     script = [head, *[bytes(1 << 20)] * 64]
-    async with talking(script) as (_, transport), transport.post("/x", b"{}") as answer:
+    async with talking(script) as (_, transport), posted(transport) as answer:
         await answer.head()
         await asyncio.sleep(0.2)
         assert answer._size < 4 << 20
@@ -172,7 +181,7 @@ async def test_calling_an_answer_off_closes_its_connection():
         server,
         transport,
     ):
-        async with transport.post("/x", b"{}") as answer:
+        async with posted(transport) as answer:
             await answer.head()
             assert await answer.read(1.0) == b"Hello"
         await asyncio.sleep(0.4)
@@ -199,13 +208,13 @@ async def test_a_reader_that_is_cancelled_leaves_nothing():
         await asyncio.sleep(0.05)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
-        assert not transport._busy
+        assert not transport._running
         assert (await body(transport))[1] == b"Hello"
 
 
 async def test_what_fails_is_told_without_a_word_of_the_server():
     script = [b"secret\r\n\r\n"]
-    async with talking(script) as (_, transport), transport.post("/x", b"{}") as answer:
+    async with talking(script) as (_, transport), posted(transport) as answer:
         with pytest.raises(UpstreamFailed) as failure, failures():
             await answer.head()
     assert failure.value.reason == "garbage"
