@@ -54,6 +54,7 @@ class ChatRendering:
     calls: bool
     _begun: dict[int, CallReader] = field(default_factory=dict)
     _head: dict[str, Any] = field(default_factory=dict)
+    _frames: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
 
     @property
     def streamed(self) -> bool:
@@ -119,9 +120,21 @@ class ChatRendering:
         if told.arguments:
             calls = [{"index": told.index, "function": {"arguments": told.arguments}}]
             return self._chunk(piece.choice, {"tool_calls": calls}, likely=piece.likelihoods)
-        if told.text or piece.likelihoods:
+        if self.request.logprobs and (told.text or piece.likelihoods):
             return self._chunk(piece.choice, {"content": told.text}, likely=piece.likelihoods)
-        return b""
+        return self._plain(piece.choice, told.text) if told.text else b""
+
+    def _plain(self, index: int, text: str) -> bytes:
+        """Return a chunk of text and nothing else: what most of every stream is made of.
+
+        Only the text differs from one to the next, so the rest is encoded once.
+        """
+        frame = self._frames.get(index)
+        if frame is None:
+            empty = b'"content":""'
+            before, _, after = self._chunk(index, {"content": ""}).rpartition(empty)
+            frame = self._frames[index] = (before + empty[:-2], after)
+        return frame[0] + _encode(text) + frame[1]
 
     def _chunk(
         self,

@@ -3,10 +3,11 @@
 Nothing that comes is believed before it was checked: sizes, types, the model's name, the end.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from gateway.backends import likely
 from gateway.backends.base import Call, Likely
@@ -137,8 +138,8 @@ class EventReader:
 
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
-        event = json.loads(body)
-    except (ValueError, RecursionError):
+        event = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         event = None
     if not isinstance(event, dict):
         raise UpstreamFailed("garbage", "an event of its stream is no JSON object")
