@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import sqlalchemy as sa
 
-from audit.store import told, writing
+from audit.store import reading, told, writing
 from gateway.insight.history import HOUR_MS, Hour, between, hours
 
 # How long after its end an hour is still waited for: no answer takes longer.
@@ -42,29 +42,44 @@ progress = sa.Table(
 def roll_up(engine: sa.Engine, *, now_ms: int) -> int:
     """Store the hours that are settled and not stored yet; return how many rows that made.
 
-    Gateways that share a database may all call this: the write lock decides who does the work.
+    Gateways that share a database may all call this. The log is read without a lock, so that
+    nothing waits to be written meanwhile; the one that is first to store what it found stores it.
 
     Raises:
         LogUnavailable: The database cannot be used.
     """
     with told():
-        metadata.create_all(engine)
-        with writing(engine).begin() as connection:
+        _make_tables(engine)
+        with reading(engine) as connection:
             begin = _until(connection)
             if begin is None:
                 return 0
             end = min(_settled(now_ms), begin + MOST_HOURS * HOUR_MS)
-            if end <= begin:
-                return 0
             found = hours(
                 each
                 for each in between(connection, begin, end + SETTLED_MS)
                 if begin <= each.began_ms < end
             )
-            if found:
-                connection.execute(traffic.insert(), [asdict(hour) for hour in found])
-            connection.execute(progress.delete())
-            connection.execute(progress.insert().values(id=0, until_ms=end))
+        return _stored(engine, found, begin_ms=begin, end_ms=end) if end > begin else 0
+
+
+def _make_tables(engine: sa.Engine) -> None:
+    with engine.connect() as connection:
+        if sa.inspect(connection).has_table(progress.name):
+            return
+    # Under the log's lock: two gateways that start at once would both find them missing.
+    with writing(engine).begin() as connection:
+        metadata.create_all(connection)
+
+
+def _stored(engine: sa.Engine, found: list[Hour], *, begin_ms: int, end_ms: int) -> int:
+    with writing(engine).begin() as connection:
+        if _until(connection) != begin_ms:
+            return 0
+        if found:
+            connection.execute(traffic.insert(), [asdict(hour) for hour in found])
+        connection.execute(progress.delete())
+        connection.execute(progress.insert().values(id=0, until_ms=end_ms))
     return len(found)
 
 

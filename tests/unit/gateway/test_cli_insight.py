@@ -1,7 +1,9 @@
 """`sealgate insight` at a real home: hours stored, thresholds proposed, applied, rolled back."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -177,3 +179,30 @@ def test_a_long_silence_is_caught_up_with_in_steps(log, home):
     record(home, [ended(2, at_ms=later)])
     made = [rollups.roll_up(log, now_ms=later + 4 * HOUR_MS) for _ in range(5)]
     assert (sum(made), made[0]) == (2, 1)
+
+
+def test_of_two_that_roll_up_at_once_one_stores(log, home):
+    record(home, [ended(1, at_ms=BEGIN + 9000)])
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: rollups.roll_up(log, now_ms=BEGIN + 5 * HOUR_MS), range(4)))
+    assert sorted(made) == [0, 0, 0, 1]
+    assert [hour.requests for hour in rollups.read(log)] == [1]
+
+
+def test_the_migration_makes_the_tables_that_the_code_expects(home, sealgate):
+    command = pytest.importorskip("alembic.command", reason="alembic is not installed")
+    from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - an extra
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.migration import MigrationContext  # noqa: PLC0415
+
+    ini = Path(__file__).parents[3] / "deploy" / "migrations" / "alembic.ini"
+    config = Config(str(ini))
+    config.attributes["url"] = str(home / "sealgate.db")
+    command.upgrade(config, "head")
+    names = set(rollups.metadata.tables)
+    engine = existing_log(home / "sealgate.db")
+    with engine.connect() as connection:
+        options = {"include_name": lambda name, kind, _: kind != "table" or name in names}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, rollups.metadata) == []
+    engine.dispose()
