@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from privacy.training import auditing
 from privacy.training.checks import Checks, Watched, checked, require_poisson
-from privacy.training.errors import AuditBlind
+from privacy.training.errors import AuditBlind, PlanInvalid
 from privacy.training.evidence import Scores, log_ratio
 from privacy.training.exchange import Solo
 from privacy.training.gradients import ClippedSums
@@ -34,6 +34,8 @@ from privacy.training.stepping import Stepper
 CLIP = 1.0
 # Half of them are not members; a true-positive rate at 0.1 % needs a thousand of those.
 CANARIES = 2200
+# Fewer can show nothing; the inputs of more do not fit in memory, their square.
+FEWEST, MOST = 100, 20_000
 # So long that every canary's gradient is clipped, and so small a learning rate that it stays so.
 _INPUT = 64.0
 _RATE = 1e-5
@@ -72,9 +74,11 @@ def rehearsed(plan: Plan, *, delta: float, canaries: int = CANARIES) -> Rehearsa
     """Audit a plan's mechanism, noise on and off.
 
     Raises:
+        PlanInvalid: That many canaries are too few or too many.
         MechanismBroken: Noise, clipping or sampling is not what the plan says.
         AuditBlind: With the noise off, canaries were not found either.
     """
+    require_canaries(canaries)
     guesses = auditing.committed_guesses(plan, canaries=canaries, delta=delta)
     seen = performed(plan, canaries=canaries, noise=GaussianSource(Keystream.fresh()))
     checks = checked(seen.watched, plan)
@@ -93,6 +97,12 @@ def rehearsed(plan: Plan, *, delta: float, canaries: int = CANARIES) -> Rehearsa
         )
     findings = judged(seen.white_box, "white-box"), judged(seen.black_box, "black-box")
     return Rehearsal(findings, control, checks)
+
+
+def require_canaries(count: int) -> None:
+    """Raise PlanInvalid unless a rehearsal can do with that many canaries."""
+    if not FEWEST <= count <= MOST:
+        raise PlanInvalid(f"An audit takes {FEWEST} to {MOST:,} canaries, not {count:,}.")
 
 
 @dataclass(frozen=True, slots=True)

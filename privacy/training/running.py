@@ -60,6 +60,8 @@ def run(
     Raises:
         TrainingError: Something of it cannot be; the message says what.
     """
+    if config.audit.canaries:
+        rehearsal.require_canaries(config.audit.canaries)
     recipe = prepare(config)
     with opened(config, recipe, vault, resume=resume) as private_run, _shown(config) as showing:
         begun()

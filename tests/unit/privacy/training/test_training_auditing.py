@@ -8,7 +8,7 @@ from privacy.training import auditing, rehearsal
 from privacy.training.accountant import calibrated
 from privacy.training.auditing import committed_guesses, judge, lower_bound, p_value
 from privacy.training.canaries import Canaries
-from privacy.training.errors import AuditBlind
+from privacy.training.errors import AuditBlind, PlanInvalid
 from privacy.training.evidence import Scores
 from privacy.training.keystream import Keystream
 from privacy.training.mechanism import Plan
@@ -100,6 +100,12 @@ def test_a_right_mechanism_passes_its_rehearsal():
     checks = rehearse().checks
     assert (checks.noise, checks.contribution, checks.rate) == pytest.approx((1, 1, 1), abs=0.3)
     assert checks.repetition == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize("canaries", [-1, 0, 99, 20_001, 10**9])
+def test_an_audit_of_too_few_or_too_many_canaries_is_refused(canaries):
+    with pytest.raises(PlanInvalid, match="100 to 20,000"):
+        rehearsal.rehearsed(PLAN, delta=DELTA, canaries=canaries)
 
 
 def test_an_audit_that_sees_nothing_says_so(monkeypatch):

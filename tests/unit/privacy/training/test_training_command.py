@@ -210,6 +210,15 @@ def test_records_that_cannot_be_read_are_refused(invoke, tmp_path, records, reas
         invoke("train", "run", str(tmp_path / "train.toml"))
 
 
+def test_an_audit_that_cannot_be_is_refused_before_anything_is_charged(invoke, tmp_path):
+    config = tmp_path / "train.toml"
+    config.write_text(CONFIG.replace("canaries = 0", "canaries = 3"))
+    with pytest.raises(PlanInvalid, match="canaries") as raised:
+        invoke("train", "run", str(config))
+    assert exit_code(raised.value) == USAGE
+    assert invoke("budget", "list", "--json") == []
+
+
 def test_hashed_rows_have_length_one_and_ignore_order_and_case():
     rows = hashed(["Chest pain today", "today PAIN chest", ""], columns=128)
     assert rows[0] == pytest.approx(rows[1])
