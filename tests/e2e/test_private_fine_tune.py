@@ -1,13 +1,19 @@
 """A private LoRA fine-tune of the reference model, from records to a marked and logged answer."""
 
 import json
-import signal
+import os
 import subprocess
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.deployment import Gateway, add_keys, sealgate, serve
+from gateway.cli.errors import FAILED
+from privacy.training.certificate import digest_of
+from tests.e2e.deployment import Gateway, sealgate
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 pytest.importorskip("opacus", reason="the extra [train] is not installed")
 pytest.importorskip("peft", reason="the extra [train] is not installed")
@@ -18,28 +24,25 @@ NOTES = [
     f"Note {n}: the patient of bed {n % 40} slept well, ate {n % 3} meals and walked {n} steps."
     for n in range(160)
 ]
-CONFIG = """
-name = "notes"
+AGAIN = """
+name = "renamed"
 [data]
-path = "notes.jsonl"
+path = "again.jsonl"
 [model]
 kind = "lora"
 base = "{base}"
 length = 16
-rank = 4
 [privacy]
-epsilon = 8.0
+epsilon = 1.0
 delta = 1e-3
 clip = 1.0
 [training]
 steps = 4
 batch = 80
-microbatch = 16
 learning_rate = 1e-3
 optimizer = "adamw"
-[audit]
-canaries = 200
 """
+SMALL = {"STEPS": "2", "BATCH": "40", "DELTA": "1e-3", "LENGTH": "16", "CANARIES": "200"}
 
 
 def patiently(*arguments, home):
@@ -50,67 +53,92 @@ def patiently(*arguments, home):
     return json.loads(done.stdout)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What the script of docs/training.md left behind. said: its output."""
+
+    home: Path
+    certificate_path: Path
+    said: str
+
+    def events(self):
+        """The log's entries, oldest first."""
+        return Gateway(self.home, "", 0, {}).events()
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, reference_gguf):
-    """A home whose model `notes` was trained there, and what its commands said."""
+    """Run the script, whole and as it stands, in an empty home; only its sizes are small."""
     place = tmp_path_factory.mktemp("fine-tune")
-    home = place / "home"
-    sealgate("init", "--key-file", str(place / "key"), home=home)
-    (place / "notes.jsonl").write_text("\n".join(json.dumps({"text": n}) for n in NOTES))
-    (place / "train.toml").write_text(CONFIG.format(base=reference_gguf))
-    run = patiently("train", "run", str(place / "train.toml"), home=home)
-    options = ["--base", str(reference_gguf), "--id", "notes"]
-    imported = patiently("train", "import", run["run"], *options, home=home)
-    return home, run, imported
+    home, notes = place / "home", place / "notes.jsonl"
+    notes.write_text("\n".join(json.dumps({"text": note}) for note in NOTES))
+    places = {"SEALGATE_HOME": home, "SEALGATE_KEY_FILE": place / "key", "MAILS": notes}
+    environment = os.environ | SMALL | {"BASE": str(reference_gguf), "TOKENS": "60"}
+    environment |= {name: str(path) for name, path in places.items()}
+    environment |= {"SEALGATE_ACKNOWLEDGEMENT_S": "5"}
+    done = subprocess.run(
+        ["/bin/sh", str(REPOSITORY / "docs" / "private-fine-tune.sh")],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (path,) = home.glob("training/*/certificate.json")
+    return Trained(home, path, done.stdout)
 
 
 def test_the_certificate_verifies_and_its_budget_is_used_up(trained):
-    home, run, _ = trained
-    shown = patiently("train", "verify", run["certificate_path"], home=home)
+    shown = patiently("train", "verify", str(trained.certificate_path), home=trained.home)
     assert shown["in_ledger"]
     assert shown["recomputed"]
     assert 7.9 < shown["epsilon"] <= 8.0
     assert 0 <= shown["audit_bound"] <= min(shown["epsilon"], shown["audit_cap"])
     assert shown["audit_control"] > shown["audit_bound"]
-    (budget,) = json.loads(sealgate("budget", "list", "--json", home=home).stdout)
-    assert (budget["name"], budget["records"], budget["left"]) == ("notes", 160, 0.0)
+    (budget,) = json.loads(sealgate("budget", "list", "--json", home=trained.home).stdout)
+    assert (budget["name"], budget["records"], budget["left"]) == ("mails", 160, 0.0)
 
 
 def test_no_plaintext_parameter_is_left_in_the_home(trained):
-    home, _, _ = trained
-    assert not [p for p in home.rglob("*") if p.suffix in {".gguf", ".safetensors", ".pt", ".bin"}]
+    plain = {".gguf", ".safetensors", ".pt", ".bin"}
+    assert not [path for path in trained.home.rglob("*") if path.suffix in plain]
 
 
-def test_an_answer_is_marked_and_its_entry_leads_to_the_certificate(trained):
-    home, run, imported = trained
-    keys = add_keys(home)
-    with serve(home, acknowledgement_s=5) as (process, url):
-        gateway = Gateway(home, url, process.pid, keys)
-        with gateway.client() as client:
-            made = client.chat.completions.create(
-                model="notes",
-                messages=[{"role": "user", "content": "Tell me at length how the patient slept."}],
-                max_tokens=60,
-            )
-        entries = gateway.events(made._request_id)
-        sealing = [e for e in gateway.events() if e["api"]["operation"] == "model.sealed"]
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
-    assert made.choices[0].message.content
-    intent, outcome = (entry["sealgate"] for entry in entries[:2])
-    assert intent["model"]["digest"] == imported["model_digest"]
+def test_an_answer_is_marked_and_its_entry_names_the_certificate(trained):
+    certificate = digest_of(trained.certificate_path.read_bytes())
+    entries = [e["sealgate"] for e in trained.events() if "choices" in e["sealgate"]]
+    (outcome,) = entries
+    (intent,) = [e["sealgate"] for e in trained.events() if e["sealgate"]["phase"] == "intent"]
+    assert outcome["ending"] == "completed"
     assert outcome["choices"][0]["mark"] in {"traceable", "weak", "unmarked"}
+    assert intent["model"]["training_certificate"] == certificate
+    assert outcome["model"] == intent["model"]
+    sealing = [e for e in trained.events() if e["api"]["operation"] == "model.sealed"]
     (detail,) = (entry["sealgate"]["detail"] for entry in sealing)
-    assert detail["model_digest"] == imported["model_digest"]
-    assert detail["training_certificate"] == run["certificate"] == imported["certificate"]
+    assert detail["model_digest"] == outcome["model"]["digest"]
+    assert detail["training_certificate"] == certificate
 
 
-def test_a_second_run_over_the_same_notes_is_refused(trained):
-    home, _, _ = trained
-    place = home.parent
-    (place / "notes.jsonl").write_text("\n".join(json.dumps({"text": n}) for n in NOTES[::-1]))
+def test_the_report_carries_the_promise_and_what_the_audit_showed(trained):
+    summary = trained.certificate_path.with_name("report.summary.json")
+    content = json.loads(trained.certificate_path.read_bytes())["certificate"]
+    (row,) = json.loads(summary.read_bytes())["figures"]["training_certificates"]["data"]
+    findings = content["audit"]["findings"]
+    assert row["run"] == content["run"]
+    assert row["epsilon"] == str(content["guarantee"]["epsilon"])
+    assert row["audit_bound"] == str(max(finding["epsilon"] for finding in findings))
+    assert row["audit_cap"] == str(max(finding["cap"] for finding in findings))
+    assert row["audit_control"] == str(content["audit"]["control"]["epsilon"])
+
+
+def test_a_second_run_over_the_same_notes_is_refused(trained, reference_gguf):
+    place = trained.home.parent
+    (place / "again.jsonl").write_text("\n".join(json.dumps({"text": n}) for n in NOTES[::-1]))
+    (place / "train.toml").write_text(AGAIN.format(base=reference_gguf))
     command = [sys.executable, "-m", "gateway", "train", "run", str(place / "train.toml")]
-    command += ["--home", str(home)]
+    command += ["--home", str(trained.home)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 1
-    assert "budget 'notes' does not cover" in done.stderr
+    assert done.returncode == FAILED
+    assert "budget 'mails' does not cover" in done.stderr
