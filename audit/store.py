@@ -71,6 +71,18 @@ def existing_log(location: Location, *, busy_limit_s: float = BUSY_LIMIT_S) -> s
     return _opened(location, busy_limit_s)
 
 
+def create_tables(engine: sa.Engine, tables: sa.MetaData) -> None:
+    """Make tables beside the log's own unless they are there, as a writer that waits its turn.
+
+    Whoever looks first and writes then loses to a writer in between: SQLite does not let it wait.
+
+    Raises:
+        LogUnavailable: They cannot be made.
+    """
+    with told(), writing(engine).begin() as connection:
+        tables.create_all(connection)
+
+
 def writing(engine: sa.Engine) -> sa.Engine:
     """Return the engine with transactions that take the write lock as they begin.
 

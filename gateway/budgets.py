@@ -13,6 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from audit import store
+
 metadata = sa.MetaData()
 spending = sa.Table(
     "spending",
@@ -30,7 +32,7 @@ class Budgets:
         self._engine = engine
         self._now = now
         self._lock = Lock()
-        metadata.create_all(engine)
+        store.create_tables(engine, metadata)
         self._day = self._today()
         self._spent = Counter(self._stored(self._day))
         self._unwritten: Counter[str] = Counter()

@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from audit import store
 from gateway.errors import CredentialInvalid, CredentialUnknown
 from gateway.holders import Holders, Row
 from gateway.peppers import Peppers
@@ -96,7 +97,7 @@ class Credentials:
         self._engine = engine
         self._peppers = peppers
         self._holders = Holders(engine)
-        metadata.create_all(engine)
+        store.create_tables(engine, metadata)
 
     def add(
         self,

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from audit.store import writing
+from audit import store
 from gateway.errors import ScheduleExists, ScheduleUnknown
 from gateway.report_calendar import Cadence, complete, running
 from gateway.report_rows import (
@@ -27,8 +27,8 @@ class Schedules:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._reading = engine
-        self._engine = writing(engine)
-        metadata.create_all(engine)
+        self._engine = store.writing(engine)
+        store.create_tables(engine, metadata)
 
     def every(self) -> list[Schedule]:
         """Return every schedule, the oldest first."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from audit.store import writing
+from audit import store
 from gateway.errors import ReportUnknown
 from gateway.report_rows import (
     FAILED,
@@ -35,8 +35,8 @@ class Shelf:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._reading = engine
-        self._engine = writing(engine)
-        metadata.create_all(engine)
+        self._engine = store.writing(engine)
+        store.create_tables(engine, metadata)
 
     def ask(
         self,

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from audit import store
 from gateway.identity import Principal, Role
 
 # The id's own words: a hash of it is of no use anywhere else.
@@ -74,7 +75,7 @@ class Sessions:
     @staticmethod
     def over(engine: sa.Engine, *, holders: Holders, limits: Limits) -> "Sessions":
         """Return the sessions of a database; the table is made if it is not there."""
-        metadata.create_all(engine)
+        store.create_tables(engine, metadata)
         return Sessions(engine, holders, limits)
 
     def begin(self, principal: Principal, *, now: datetime, until: datetime | None = None) -> str:
