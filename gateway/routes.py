@@ -16,6 +16,7 @@ from gateway.outgoing import Outgoing, outgoing
 from gateway.router import AUTO, TIERS, Candidate, Decision, Wanted, barred
 from gateway.slots import FairSlots
 from gateway.tiers import Tiers
+from privacy.identifiers import Finding, find
 
 # More than any tier's tokeniser makes of a turn's frame.
 TURN_TOKENS = 8
@@ -36,7 +37,9 @@ class Routing:
     conversation: Conversation = field(repr=False)
     outgoing: Outgoing | None = None
 
-    def disguised(self, *, redaction: str) -> "Routing":
+    def disguised(
+        self, *, redaction: str, recognise: Callable[[str], Sequence[Finding]] = find
+    ) -> "Routing":
         """Return it with what leaves this machine, if any of its ways, now or later, leads out.
 
         redaction, recognise: as in `gateway.outgoing`.
