@@ -45,7 +45,9 @@ class Leaving:
                 raise
             raise ClientGone from None
         finally:
-            self._request = None
+            # The next request on the connection may have begun already.
+            if self._request is request:
+                self._request = None
 
 
 async def while_present(receive: Receive, serve: Serve, *, leaving: Leaving | None = None) -> None:
