@@ -13,6 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from audit import store
+
 EXCHANGE_S = 0.5
 FORGOTTEN_S = 10.0
 _MINUTE_S = 60.0
@@ -73,7 +75,7 @@ class Replicas:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._name = secrets.token_hex(8)
-        metadata.create_all(engine)
+        store.create_tables(engine, metadata)
 
     def exchange(self, told: Sequence[Told]) -> Learned:
         """Tell and learn. Blocks; for a thread.

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from audit.postgres import DRIVER
+from audit.store import open_log
 from gateway.budgets import Budgets
 from gateway.errors import RequestRefused
 from gateway.identity import Principal, Role
@@ -161,6 +162,19 @@ def test_subject_at_rest_is_forgotten_here_and_full_there(gateways):
     first.limits._clock.now += 3600
     first.limits.learn(Learned())
     assert first.limits.told() == []
+
+
+def test_gateways_that_start_together_make_the_tables_once(engine, server):
+    # The log's own engines: their writers take turns, whichever gateway's they are.
+    engines = [open_log(server.replace(DRIVER, "postgresql")) for _ in range(4)]
+
+    async def together():
+        return await asyncio.gather(*(asyncio.to_thread(Replicas, each) for each in engines))
+
+    for replicas in asyncio.run(together()):
+        replicas.exchange([])
+    for each in engines:
+        each.dispose()
 
 
 def test_crowd_of_exchanges_loses_no_request(engine):
