@@ -91,6 +91,7 @@ def test_thirty_kills_overspend_nothing(url, keyring, ledger, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_thousand_kills_overspend_nothing(keyring, tmp_path):
     url = str(tmp_path / "killed.db")
