@@ -35,8 +35,8 @@ def answer_authentication(records: Records) -> Finding:
         return no_data("No answer was completed in the period.", "choice_records")
     marks = {each["mark"]: each["choices"] for each in records.rows("mark_coverage")}
     return share_evidenced(
-        f"Every answer ({row['choices']:,}) has a keyed HMAC in the log and records how "
-        f"well its watermark leads back to it: {marks.get('traceable', 0):,} traceable, "
+        f"Every answer ({row['choices']:,}) has a keyed HMAC in the log, and each text records "
+        f"how well its watermark leads back to it: {marks.get('traceable', 0):,} traceable, "
         f"{marks.get('weak', 0):,} weak, {marks.get('unmarked', 0):,} unmarked.",
         "choice_records",
         "mark_coverage",

@@ -17,16 +17,17 @@ def marked_answers(records: Records) -> Finding:
             f"Of {counted(row['choices'], 'answer')}, {row['without_mark']:,} lack mark evidence.",
             "choice_records",
         )
-    if not row["choices"]:
-        return no_data("No answer was completed in the period.", "choice_records")
     marks = {each["mark"]: each["choices"] for each in records.rows("mark_coverage")}
+    texts = sum(marks.values())
+    if not texts:
+        return no_data("No text was answered in the period.", "mark_coverage")
     marked = marks.get("traceable", 0) + marks.get("weak", 0)
     if not marked:
         return contradicted(
-            f"None of {counted(row['choices'], 'answer')} bears a mark.", "mark_coverage"
+            f"None of {counted(texts, 'answer')} bears a mark.", "mark_coverage"
         )
     return share_evidenced(
-        f"Of {counted(row['choices'], 'answer')}, {marked:,} bear a mark that the detector is "
+        f"Of {counted(texts, 'answer')}, {marked:,} bear a mark that the detector is "
         f"built to find; it is sure of {marks.get('traceable', 0):,}.",
         "mark_coverage",
         "choice_records",

@@ -48,8 +48,11 @@ SELECT operation, coalesce(detail ->> '$.name', detail ->> '$.purpose', 'unspeci
 }
 
 ANSWERS: dict[str, str] = {
+    # A vector has no words to mark: its answer counts as a record, not towards the coverage.
     "mark_coverage": f"""\
-SELECT mark, count(*) AS choices, sum(tokens) AS tokens FROM choice WHERE {_CHOICES}
+SELECT mark, count(*) AS choices, sum(tokens) AS tokens FROM choice AS c
+ WHERE {_CHOICES} AND NOT EXISTS (SELECT 1 FROM event AS e
+   WHERE e.idx = c.idx AND e.operation = 'embeddings.create')
  GROUP BY mark ORDER BY mark""",
     # A local tier marks and confines always; another tier marks where the entry declares a scheme.
     "choice_records": f"""\

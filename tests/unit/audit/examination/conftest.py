@@ -124,10 +124,19 @@ class LogBuilder:
             watermark={"scheme": "pcg-v1", "epoch": 1, "trace_ids": [trace_id]},
         )
 
-    def outcome(self, intent, *, ending="completed", mark="traceable", latency_ms=900, trace_id=7):
+    def outcome(
+        self,
+        intent,
+        *,
+        ending="completed",
+        mark="traceable",
+        latency_ms=900,
+        trace_id=7,
+        operation="chat.completions.create",
+    ):
         return self.add(
             "outcome",
-            "chat.completions.create",
+            operation,
             uid=intent["api"]["request"]["uid"],
             user=intent["actor"]["user"],
             tenant=intent["metadata"]["tenant_uid"],

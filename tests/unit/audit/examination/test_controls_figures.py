@@ -73,6 +73,15 @@ def test_counts_agree_with_the_entries(good_log):
     assert marks == {"traceable": 2, "unmarked": 1, "weak": 1}
 
 
+def test_vectors_count_as_answers_but_not_towards_the_marks(empty_log):
+    user = empty_log.client()
+    empty_log.answer(user, operation="embeddings.create", mark="unmarked", trace_id=None)
+    empty_log.answer(user)
+    figures = _figures(empty_log.events)
+    assert figures["choice_records"].data[0]["choices"] == 2
+    assert figures["mark_coverage"].data == [{"mark": "traceable", "choices": 1, "tokens": 40}]
+
+
 def test_period_includes_its_start_and_excludes_its_end(empty_log):
     for at in (START - timedelta(milliseconds=1), START, START + 30 * DAY):
         empty_log.at = at
