@@ -42,7 +42,7 @@ batch = 80
 learning_rate = 1e-3
 optimizer = "adamw"
 """
-SMALL = {"STEPS": "2", "BATCH": "40", "DELTA": "1e-3", "LENGTH": "16", "CANARIES": "200"}
+SMALL = {"STEPS": "3", "BATCH": "80", "DELTA": "1e-3", "LENGTH": "16", "CANARIES": "400"}
 
 
 def patiently(*arguments, home):
@@ -96,7 +96,7 @@ def test_the_certificate_verifies_and_its_budget_is_used_up(trained):
     assert shown["recomputed"]
     assert 7.9 < shown["epsilon"] <= 8.0
     assert 0 <= shown["audit_bound"] <= min(shown["epsilon"], shown["audit_cap"])
-    assert shown["audit_control"] > shown["audit_bound"]
+    assert 1 < shown["audit_control"] <= shown["audit_cap"]
     (budget,) = json.loads(sealgate("budget", "list", "--json", home=trained.home).stdout)
     assert (budget["name"], budget["records"], budget["left"]) == ("mails", 160, 0.0)
 
