@@ -1,7 +1,7 @@
 """Changes of keys by a serving gateway: what the key broker does for it, and the client of that.
 
 A broker that was not told to allow them refuses every one. None of them yields a key, replaces the
-KEK or seals a model: those stay with a person at the machine. See docs/formats/broker-v1.md.
+KEK, or seals a model or destroys its key: those stay with a person at the machine. See docs/formats/broker-v1.md.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import msgspec
 
 from privacy import calls, destruction, states
 from privacy.calls import Answer, AnyCall, ChangeCall
-from privacy.errors import ChangeForbidden
+from privacy.errors import ChangeForbidden, TransitionForbidden
 from privacy.keyring import Keyring
 from privacy.records import Destruction, Transition
 from privacy.references import Reference
@@ -58,13 +58,23 @@ def _made(keyring: Keyring, call: ChangeCall) -> bytes:
             key, act = Reference.parse(name), keyring.act(actor=actor, reason=reason)
             keyring.change(lambda s: states.activated(s, key, act=act))
         case calls.RequestDestruction(name, actor, reason, asked_s):
-            key, act = Reference.parse(name), keyring.act(actor=actor, reason=reason)
+            key, act = _destructible(name), keyring.act(actor=actor, reason=reason)
             window_s = max(60, min(asked_s, WINDOW_LIMIT_S))
             keyring.change(lambda s: destruction.requested(s, key, act=act, window_s=window_s))
         case calls.ConfirmDestruction(name, actor, reason):
-            key, act = Reference.parse(name), keyring.act(actor=actor, reason=reason)
+            key, act = _destructible(name), keyring.act(actor=actor, reason=reason)
             keyring.change(lambda s: destruction.destroyed(s, key, act=act))
     return b""
+
+
+def _destructible(name: str) -> Reference:
+    """Read a key's name; a model's data key may be in use, and its destruction ends the model."""
+    key = Reference.parse(name)
+    if key.model:
+        raise TransitionForbidden(
+            f"A model's data key is destroyed at the machine: `sealgate keys destroy {key}`."
+        )
+    return key
 
 
 class Asked(Protocol):

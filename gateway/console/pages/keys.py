@@ -129,7 +129,8 @@ def _rows(keys: Sequence[Key], *, now: datetime) -> list[Row]:
             created=key.created,
             days=(now - key.created).days,
             rotates=base if active and base in (*PURPOSES, *SIGNERS) else None,
-            destructible=not active and key.state != DESTROYED,
+            # A model's data key is destroyed at the machine, as it is made there.
+            destructible=base in (*PURPOSES, *SIGNERS) and not active and key.state != DESTROYED,
         )
     return sorted(rows.values(), key=lambda row: (row.state != ACTIVE, row.name))
 

@@ -67,6 +67,17 @@ def test_what_is_not_rotated_by_epoch_is_not_rotated_here(changes, name):
         changes.prepare(name, actor=ANN, reason="x")
 
 
+def test_data_key_of_a_model_is_not_destroyed_here(changes, keyring):
+    keyring.store_data_key(keyring.fresh_data_key("small"))
+    keyring.accept_generation("small", 1)
+    before = keyring.snapshot().content
+    for call in (changes.request_destruction, changes.confirm_destruction):
+        more = {"window_s": 600} if call == changes.request_destruction else {}
+        with pytest.raises(TransitionForbidden):
+            call("model:small@1", actor=ANN, reason="x", **more)
+    assert keyring.snapshot().content == before
+
+
 def test_key_is_destroyed_by_two_and_by_no_one_alone(changes, keyring):
     with pytest.raises(KeyInUse):
         changes.request_destruction("watermark@1", actor=ANN, reason="x", window_s=600)
