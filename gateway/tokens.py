@@ -96,7 +96,9 @@ class Tokens:
     def signed_in(self, token: str, *, nonce: str) -> SignedIn | None:
         """Return whom an ID token names that was asked for with `nonce` (OIDC Core, 3.1.3.7)."""
         claims = self._claims(token)
-        if claims is None or not hmac.compare_digest(str(claims.get("nonce")), nonce):
+        if claims is None or not hmac.compare_digest(
+            str(claims.get("nonce")).encode(), nonce.encode()
+        ):
             return None
         # With several audiences the token says which of them it was issued to.
         if claims.get("azp", self._issuer.audience) != self._issuer.audience:

@@ -1,7 +1,8 @@
 """Changes of keys by a serving gateway: what the key broker does for it, and the client of that.
 
 A broker that was not told to allow them refuses every one. None of them yields a key, replaces the
-KEK, or seals a model or destroys its key: those stay with a person at the machine. See docs/formats/broker-v1.md.
+KEK, seals a model or destroys its key: those stay with a person at the machine.
+See docs/formats/broker-v1.md.
 """
 
 from collections.abc import Callable

@@ -8,19 +8,24 @@ import base64
 import hashlib
 import hmac
 import secrets
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from gateway.errors import RequestRefused, SettingsInvalid
 from gateway.settings import Settings
-from gateway.tokens import FETCH_S, Issuer, SignedIn, Tokens, document
+from gateway.tokens import FETCH_S, KEYS_FRESH_S, Issuer, SignedIn, Tokens, document
 
-ANSWER_LIMIT_BYTES = 1 << 20
 CALLBACK = "/console/sign-in/issuer/back"
+# Who waits for the issuer keeps a thread: strangers may begin a sign-in, and a slow issuer must not
+# cost the gateway all of them.
+WAITING_LIMIT = 3
 # Secrets of a sign-in that has begun: state, nonce, verifier.
 _PARTS = 3
 
@@ -73,6 +78,8 @@ class CodeFlow:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._tokens = Tokens(client.issuer)
+        self._room = BoundedSemaphore(WAITING_LIMIT)
+        self._document: tuple[float, Mapping[str, Any]] | None = None
 
     def begin(self, *, origin: str) -> Leaving:
         """Return where to send a browser. origin: this console's own scheme and host.
@@ -80,7 +87,8 @@ class CodeFlow:
         Raises:
             RequestRefused: 503 `issuer_unavailable`.
         """
-        endpoint = self._endpoint("authorization_endpoint")
+        with self._waiting():
+            endpoint = self._endpoint("authorization_endpoint")
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(_PARTS))
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
         asked = urlencode(
@@ -115,8 +123,9 @@ class CodeFlow:
             raise _refused("another issuer answered")
         if "code" not in given:
             raise _refused("the issuer gave no code")
-        token = self._token(given["code"], verifier, origin=origin)
-        signed_in = self._tokens.signed_in(token, nonce=nonce)
+        with self._waiting():
+            token = self._token(given["code"], verifier, origin=origin)
+            signed_in = self._tokens.signed_in(token, nonce=nonce)
         if signed_in is None:
             raise _refused("its token names no tenant and role of this gateway")
         return signed_in
@@ -152,11 +161,28 @@ class CodeFlow:
 
     def _endpoint(self, name: str) -> str:
         try:
-            found = self._tokens.discovered()[name]
+            found = self._discovered()[name]
             Issuer(str(found), "").require_safe()
         except (OSError, ValueError, TypeError, KeyError, SettingsInvalid):
             raise _unavailable() from None
         return str(found)
+
+    def _discovered(self) -> Mapping[str, Any]:
+        """Return the issuer's own document, asked for again when it is old."""
+        now, known = time.monotonic(), self._document
+        if known is None or now - known[0] >= KEYS_FRESH_S:
+            known = self._document = (now, self._tokens.discovered())
+        return known[1]
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Wait for the issuer, as one of few."""
+        if not self._room.acquire(blocking=False):
+            raise _unavailable()
+        try:
+            yield
+        finally:
+            self._room.release()
 
 
 def _refused(why: str) -> RequestRefused:

@@ -119,8 +119,17 @@ async def _multipart(request: Request, body: bytes) -> Form:
             files[name] = await value.read()
             await value.close()
         else:
-            fields[name] = value
+            fields[name] = _unicode(value)
     return Form(fields, files)
+
+
+def _unicode(value: str) -> str:
+    """Return a field that is text: some charsets that a form may name decode to halves of it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _malformed() from None
+    return value
 
 
 def _malformed() -> RequestRefused:

@@ -68,10 +68,12 @@ async def show(visit: Visit) -> Response:
 async def show_one(visit: Visit) -> Response:
     """Show one entry."""
     index = visit.request.path_params["index"]
+    if index >= 10**_MOST_DIGITS:
+        raise _unknown()
     query = Query(after=index - 1, limit=1)
     found = await asyncio.to_thread(search, visit.gateway.log, query)
     if not found.entries or found.entries[0][0] != index:
-        raise RequestRefused("The log holds no such entry.", status=404, code="entry_not_found")
+        raise _unknown()
     await visit.record("audit.search", {"query": {"index": str(index)}, "found": 1})
     event = found.entries[0][1]
     beside = await asyncio.to_thread(_beside, visit, event)
@@ -110,6 +112,10 @@ def _beside(visit: Visit, event: Mapping[str, Any]) -> list[Line]:
         return []
     found = search(visit.gateway.log, Query(request_id=request, limit=10))
     return [line(index, each) for index, each in found.entries]
+
+
+def _unknown() -> RequestRefused:
+    return RequestRefused("The log holds no such entry.", status=404, code="entry_not_found")
 
 
 def _query(given: Mapping[str, str]) -> tuple[Query, int | None]:

@@ -16,6 +16,7 @@ from gateway.policy import CLASSES, PURPOSES, Policy, Rule
 
 OPERATION = "policy.explain"
 _REQUEST_LIMIT = 128
+_FIELDS = frozenset({"request", "data_class", "purpose", "role", "tenant"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,11 @@ class Case:
 
 async def show(visit: Visit) -> Response:
     """Show the rules, and explain what was asked about; a question is an entry."""
-    given = {k: v.strip() for k, v in visit.request.query_params.items() if v.strip()}
+    given = {
+        name: value.strip()
+        for name, value in visit.request.query_params.items()
+        if name in _FIELDS and value.strip()
+    }
     policy = visit.gateway.policy.current
     refusal, problem = None, None
     request = given.get("request")

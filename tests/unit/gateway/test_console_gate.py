@@ -375,6 +375,11 @@ def test_part_of_a_page_after_the_session_ended_leads_the_whole_page_away(browse
     assert answer.headers["hx-redirect"].startswith("/console/sign-in?next=")
 
 
+_HALF_A_CHARACTER = (
+    b'--x\r\ncontent-disposition: form-data; name="form_token"\r\n\r\n+2AA-\r\n--x--\r\n'
+)
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
@@ -384,9 +389,10 @@ def test_part_of_a_page_after_the_session_ended_leads_the_whole_page_away(browse
         (b"", ""),
         (b"--x\r\nrubbish", "multipart/form-data; boundary=x"),
         (b"rubbish", "multipart/form-data"),
+        (_HALF_A_CHARACTER, "multipart/form-data; boundary=x; charset=utf-7"),
         (b"x" * 70_000, "application/x-www-form-urlencoded"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_rubbish_for_a_form_is_refused_with_a_page(app, parts, body, kind):
     browser = signed_in(app, parts, SECURITY)

@@ -15,9 +15,11 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from gateway.app import create_app
-from gateway.console.codeflow import CALLBACK, client
-from gateway.errors import SettingsInvalid
+from gateway.console.codeflow import CALLBACK, WAITING_LIMIT, Client, CodeFlow, client
+from gateway.errors import RequestRefused, SettingsInvalid
 from gateway.settings import Settings
+from gateway.tokens import Issuer as Issued
+from gateway.tokens import Tokens
 from tests.unit.gateway.console_parts import Browser, entries
 from tests.unit.gateway.console_parts import gateway as gateway_parts
 
@@ -317,6 +319,42 @@ def test_issuer_that_fails_is_told_and_credentials_still_work(browser, issuer, p
     issuer.fails = True
     assert come_back(browser, issuer).status == 401
     assert browser.sign_in(parts.keys["officer"].key).status == 303
+
+
+def test_strangers_who_wait_for_a_slow_issuer_keep_few_threads():
+    waiting, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(_):
+        waiting.release()
+        go_on.wait(20)
+        raise OSError
+
+    flow = CodeFlow(Client(Issued("https://issuer.example", CLIENT), CLIENT))
+    flow._tokens = Tokens(Issued("https://issuer.example", CLIENT), fetch=slow)
+    told = []
+
+    def begin():
+        try:
+            flow.begin(origin=OWN)
+        except RequestRefused as refused:
+            told.append(refused.code)
+
+    threads = [threading.Thread(target=begin) for _ in range(WAITING_LIMIT)]
+    for thread in threads:
+        thread.start()
+        assert waiting.acquire(timeout=20)
+    begin()
+    assert told == ["issuer_unavailable"]
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert told == ["issuer_unavailable"] * (WAITING_LIMIT + 1)
+
+
+def test_issuers_document_is_asked_for_once_in_a_while(browser, issuer, monkeypatch):
+    leave(browser)
+    monkeypatch.setattr(issuer, "document", lambda: pytest.fail("asked again"))
+    assert leave(browser).path.endswith("/authorize")
 
 
 def test_issuer_that_is_gone_is_told(tmp_path):

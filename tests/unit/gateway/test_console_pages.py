@@ -170,6 +170,7 @@ def test_entry_is_shown_whole_with_its_fellows(sign_in):
 
 
 def test_entry_that_is_not_there_is_not_found(sign_in):
+    assert sign_in("auditor").get(f"/console/events/{2**70}").status == 404
     answer = sign_in("auditor").get("/console/events/999999999")
     assert (answer.status, "No such entry" in answer.text) == (404, True)
     assert sign_in("auditor").get("/console/events/x").status == 404

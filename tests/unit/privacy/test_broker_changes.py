@@ -1,4 +1,4 @@
-"""What a serving gateway may change of the keys, and that a broker which was not told to refuses."""
+"""What a serving gateway may change of the keys, and that a broker not told to allow it refuses."""
 
 import socket
 import threading
