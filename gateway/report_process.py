@@ -41,18 +41,7 @@ async def make_apart(order: Mapping[str, Any], *, sign: Sign, limit_s: float) ->
     Raises:
         ReportFailed: It was not made; the message says why.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        "-m",
-        "gateway.report_process",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={k: v for k, v in os.environ.items() if k.startswith(_PASSED_ON)},
-        limit=LINE_LIMIT_BYTES,
-        # Ctrl-C reaches the terminal's whole group; the gateway ends this process itself.
-        start_new_session=True,
-    )
+    process = await _started()
     try:
         async with asyncio.timeout(limit_s):
             return await _served(process, order, sign)
@@ -64,6 +53,27 @@ async def make_apart(order: Mapping[str, Any], *, sign: Sign, limit_s: float) ->
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+async def _started() -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-m",
+            "gateway.report_process",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={k: v for k, v in os.environ.items() if k.startswith(_PASSED_ON)},
+            limit=LINE_LIMIT_BYTES,
+            # Ctrl-C reaches the terminal's whole group; the gateway ends this process itself.
+            start_new_session=True,
+        )
+    except OSError as error:
+        told = (
+            f"The report's process did not start: {error.strerror}. Look at the machine's memory."
+        )
+        raise ReportFailed(told) from None
 
 
 async def _served(

@@ -5,6 +5,7 @@ gateway. A report is ready only when its digest is an entry of the log.
 """
 
 import asyncio
+import hashlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -45,7 +46,8 @@ FORMS = {
     "summary.json": "application/json",
 }
 
-_SUFFIXES = {"pdf": "pdf", "json": "oscal.json", "summary.json": "summary.json"}
+# What lies beside the PDF, by its suffix there.
+_TWINS = {"json": "oscal.json", "summary.json": "summary.json"}
 
 _log = logging.getLogger("sealgate")
 
@@ -111,7 +113,8 @@ class Reports:
         """Return a report's file in a form.
 
         Raises:
-            RequestRefused: 409, it is not ready; 404, its file lies elsewhere or is gone.
+            RequestRefused: 409, it is not ready; 404, its file lies elsewhere, is gone or is not
+                what the log has the digest of.
         """
         if filed.status != READY or filed.file is None:
             raise RequestRefused(
@@ -121,15 +124,14 @@ class Reports:
             )
         pdf = self._workshop.home.reports / filed.file
         try:
-            if form == "p7s":
-                return detached(pdf.read_bytes())
-            return pdf.with_suffix(f".{_SUFFIXES[form]}").read_bytes()
+            if form in _TWINS:
+                return pdf.with_suffix(f".{_TWINS[form]}").read_bytes()
+            content = pdf.read_bytes()
         except OSError:
-            raise RequestRefused(
-                "The report's file is not here: another gateway made it, or it was moved.",
-                status=404,
-                code="report_file_missing",
-            ) from None
+            raise _missing() from None
+        if hashlib.sha256(content).hexdigest() != filed.sha256:
+            raise _missing()
+        return detached(content) if form == "p7s" else content
 
     async def work(self) -> None:
         """Make what is queued or falls due, for ever."""
@@ -141,9 +143,10 @@ class Reports:
                     await asyncio.to_thread(self.shelf.resume, own, now=datetime.now(UTC))
                     resumed = True
                 await self._work_off()
-            except (sa.exc.SQLAlchemyError, AuditError, PrivacyError) as error:
-                # Nothing is forgotten: what was taken is failed or stays queued.
+            except Exception as error:  # noqa: BLE001 - A task that died makes no report again.
+                # Nothing is forgotten: what was taken is failed, or queued again.
                 _log.warning("Reports have to wait: %s", type(error).__name__)
+                resumed = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._awake.wait()
@@ -226,6 +229,14 @@ async def kept(workshop: Workshop) -> AsyncIterator[Reports]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _missing() -> RequestRefused:
+    return RequestRefused(
+        "The report's file is not here: another gateway made it, or it was moved or changed.",
+        status=404,
+        code="report_file_missing",
+    )
 
 
 def _crowded() -> RequestRefused:

@@ -258,6 +258,52 @@ def test_report_whose_gateway_stopped_is_made_by_the_next_and_not_for_ever(shop)
     assert shelf.find(asked["id"]).status == "failed"
 
 
+def test_whatever_a_report_dies_of_is_told_and_the_next_is_made(shop, monkeypatch):
+    async def refused(*_, **__):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    def broken(*_):
+        raise KeyError("nobody thought of this")
+
+    async def scenario():
+        async with kept(shop) as reports:
+            ask = asking(shop, reports)
+            with monkeypatch.context() as patch:
+                patch.setattr(asyncio, "create_subprocess_exec", refused)
+                _, asked = await ask("POST", "/reports", {})
+                failed = await made(ask, asked["id"])
+            with monkeypatch.context() as patch:
+                patch.setattr(reports, "_order", broken)
+                _, asked = await ask("POST", "/reports", {})
+                while reports.shelf.find(asked["id"]).status != "running":  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)
+            await ask("POST", "/reports", {})
+            return failed, await made(ask, asked["id"])
+
+    failed, ready = asyncio.run(scenario())
+    assert failed["status"] == "failed"
+    assert "did not start" in failed["problem"]
+    assert ready["status"] == "ready"
+
+
+def test_report_that_was_changed_on_disk_is_not_given_out(shop):
+    async def scenario():
+        async with kept(shop) as reports:
+            ask = asking(shop, reports)
+            _, asked = await ask("POST", "/reports", {})
+            await made(ask, asked["id"])
+            filed = reports.shelf.find(asked["id"])
+            with (shop.home.reports / filed.file).open("ab") as file:
+                file.write(b" ")
+            path = f"/reports/{asked['id']}"
+            return [await ask("GET", f"{path}.{form}") for form in ("pdf", "p7s")]
+
+    told = asyncio.run(scenario())
+    assert [status for status, _ in told] == [404, 404]
+    assert {answer["error"]["code"] for _, answer in told} == {"report_file_missing"}
+
+
 def test_schedule_is_made_listed_and_ended(shop):
     ask = asking(shop, Reports(shop))
     body = {"framework": "gdpr", "every": "quarterly"}
