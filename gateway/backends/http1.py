@@ -10,7 +10,8 @@ from typing import Any
 
 import httptools
 
-# Of one answer: its head, and what is kept of a body before the server must wait.
+# Of one answer: its head, or what follows its last chunk; and what is kept of a body before the
+# server must wait.
 HEAD_LIMIT_BYTES = 16 << 10
 BUFFER_BYTES = 1 << 16
 
@@ -80,12 +81,12 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """Close: the server has closed its half."""
 
-    def connection_lost(self, _: Exception | None) -> None:
-        """End the answer that was under way: whole, if it was to last as long as its connection."""
+    def connection_lost(self, failure: Exception | None) -> None:
+        """End the answer that was under way: whole, if it was to last until the server's end."""
         self.open = False
         answer, self._answer = self._answer, None
         if answer is not None:
-            answer.ended()
+            answer.ended(clean=failure is None)
 
 
 class Answer:
@@ -96,7 +97,7 @@ class Answer:
         self._transport = transport
         self._parts: list[bytes] = []
         self._size = 0
-        self._head_bytes = 0
+        self._overhead_bytes = 0
         self._failure: Exception | None = None
         self._whole = False
         self._paused = False
@@ -157,23 +158,30 @@ class Answer:
             self._failure = self._failure or failure
         self.arrived()
 
-    def ended(self) -> None:
-        """The connection is gone: that is the end of a body whose length nobody announced."""
-        if self.status and not self._bounded and self._failure is None:
+    def ended(self, *, clean: bool) -> None:
+        """The connection is gone: that is the end of a body whose length nobody announced.
+
+        clean: the server closed it, and nothing broke it.
+        """
+        if clean and self.status and not self._bounded and self._failure is None:
             self._whole = True
         self.failed(Cut())
 
     def count(self, length: int) -> None:
-        """Count what comes before the head is whole: the parser keeps all of it.
+        """Count what comes and is no body, as a head: the parser keeps all of it.
 
         Raises:
             NoHttp: It is too much.
         """
-        if not self.status:
-            # Held against what came earlier: a body's first bytes come with the end of the head.
-            if self._head_bytes > HEAD_LIMIT_BYTES:
-                raise NoHttp
-            self._head_bytes += length
+        # Held against what came earlier: a body's first bytes come with the end of the head.
+        if self._overhead_bytes > HEAD_LIMIT_BYTES:
+            raise NoHttp
+        self._overhead_bytes += length
+
+    def on_message_begin(self) -> None:
+        """Take the first byte of an answer; none follows this one."""
+        if self._whole:
+            raise NoHttp
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header of the head, or of what follows the last chunk."""
@@ -188,10 +196,11 @@ class Answer:
         status = self._connection._parser.get_status_code()  # noqa: SLF001 - two halves of one thing
         if status < 200:  # noqa: PLR2004 - RFC 9110, 15.2: nothing here asks for an interim answer.
             raise NoHttp
-        self.status = status
+        self.status, self._overhead_bytes = status, 0
 
     def on_body(self, data: bytes) -> None:
         """Keep a part of the body; a server that sends more than is read has to wait."""
+        self._overhead_bytes = 0
         self._parts.append(data)
         self._size += len(data)
         if self._size > BUFFER_BYTES and not self._paused:

@@ -1,6 +1,8 @@
 """An upstream's bytes, however they come: whole answers, kept connections, and every bad end."""
 
 import asyncio
+import socket
+import struct
 from contextlib import asynccontextmanager
 
 import pytest
@@ -102,6 +104,8 @@ async def test_a_connection_is_kept_for_the_next_request():
         # What nobody asked for stands behind the answer: it is not taken for the next one's.
         WHOLE + b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nEvil",
         WHOLE + b"garbage",
+        WHOLE + b"H",
+        WHOLE + OK + b"content-len",
     ],
 )
 async def test_a_connection_that_cannot_be_trusted_is_not_kept(wire):
@@ -124,6 +128,24 @@ async def test_an_answer_without_a_length_ends_with_its_connection():
         assert (await body(transport))[1] == b"Hello"
 
 
+async def test_an_answer_without_a_length_is_not_whole_where_its_connection_broke():
+    async def broken(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"\r\nHel")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        option = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
+        writer.transport.abort()
+
+    listener = await asyncio.start_server(broken, "127.0.0.1", 0)
+    transport = Transport(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", paths=PATHS)
+    with pytest.raises(Cut):
+        await body(transport)
+    await transport.close()
+    listener.close()
+
+
 @pytest.mark.parametrize(
     ("script", "failure"),
     [
@@ -139,6 +161,7 @@ async def test_an_answer_without_a_length_ends_with_its_connection():
         ),
         ([b"HTTP/1.1 100 Continue\r\n\r\n"], NoHttp),
         ([OK + b"a: " + b"x" * 2_000_000 + b"\r\n\r\n"], NoHttp),
+        ([CHUNKED[:-2] + b"a: ", *[b"x" * (1 << 14)] * 100], NoHttp),
         ([OK + b"content-length: 5\r\ncontent-length: 6\r\n\r\nHello!"], NoHttp),
         ([OK + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"], NoHttp),
     ],
