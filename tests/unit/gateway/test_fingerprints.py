@@ -2,7 +2,6 @@
 
 import json
 import re
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +9,12 @@ import pytest
 
 from audit.store import open_log
 from gateway.fingerprints import Fingerprints
-from watermark.fingerprint import GUARANTEE_WORDS, LEAST_SHARED, fingerprint
 
 ROOT = Path(__file__).resolve().parents[3]
 ANSWERS = [
     entry["text"]
     for entry in json.loads((ROOT / "tests" / "vectors" / "marked-answers.json").read_text())
 ][:4]
-KEY = b"\x07" * 32
 
 
 class Keys:
@@ -65,38 +62,6 @@ def test_another_tenants_texts_and_unknown_ones_are_not_found(fingerprints):
     assert found(fingerprints, ANSWERS[0], tenants=["bank"]) == []
     assert found(fingerprints, "", tenants=["clinic"]) == []
     assert found(fingerprints, "Only a handful of words here.") == []
-
-
-def test_shared_run_of_nine_words_always_shares_a_number():
-    """The guarantee of winnowing, whatever stands around the run."""
-    run = " ".join(ANSWERS[1].split()[20 : 20 + GUARANTEE_WORDS])
-    rng = np.random.default_rng(2)
-    for _ in range(50):
-        one, two = (
-            " ".join([*rng.permutation(ANSWERS[k].split())[:30], run, *ANSWERS[k].split()[:30]])
-            for k in (2, 3)
-        )
-        assert fingerprint(one, key=KEY) & fingerprint(two, key=KEY)
-
-
-def test_numbers_tell_nothing_without_the_key():
-    one, two = (fingerprint(ANSWERS[0], key=key * 32) for key in (b"a", b"b"))
-    assert one
-    assert one.isdisjoint(two)
-    assert all(0 <= number < 1 << 63 for number in one | two)
-
-
-def test_human_texts_about_the_same_things_do_not_match():
-    """Every pair of sections of this project's own pages, which share subjects and phrases.
-
-    With no match in n pairs the rate is below 3/n, here 1 in 500, with a confidence of 95 %.
-    """
-    pages = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md"))]
-    sections = [part for page in pages for part in page.split("\n## ")[1:] if len(part) > 600]
-    prints = [fingerprint(section, key=KEY) for section in [*sections, *ANSWERS]]
-    shared = [len(a & b) for a, b in combinations(prints, 2)]
-    assert len(shared) > 1500
-    assert max(shared) < LEAST_SHARED
 
 
 def test_table_that_cannot_be_written_does_not_cost_the_answer(tmp_path, caplog):
