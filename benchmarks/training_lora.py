@@ -55,8 +55,9 @@ def base() -> Path | None:
 def measured(mode: str, file: Path) -> dict[str, float]:
     """Measure a mode in a process of its own, so that peaks of memory are its own."""
     command = [sys.executable, __file__, mode, "--base", str(file)]
-    # A Poisson batch may be twice as large; what goes through the model at once must not be.
-    command += ["--batch", "8", "--microbatch", "8"]
+    # Both see at most eight records at once: plain training all of a batch, private training the
+    # parts of a draw, which is larger.
+    command += ["--batch", "8" if mode == "plain" else "32", "--microbatch", "8", "--steps", "8"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT_S)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
