@@ -186,4 +186,5 @@ def test_client_library_raises_its_own_errors(gateway):
 def test_health_says_what_it_checks(ask):
     assert ask("/healthz", key=None).body == {"status": "ok"}
     ready = ask("/readyz", key=None).body
-    assert ready == {"status": "ready", "checks": {"log": True, f"model {MODEL}": True}}
+    checks = {"in service": True, "log": True, f"model {MODEL}": True}
+    assert ready == {"status": "ready", "checks": checks}

@@ -26,6 +26,7 @@ from tests import transit_engine
 
 ACT = states.Act("operator:ada", "a test", 1)
 CALLERS = 16
+EARLIER = set()
 
 
 @pytest.fixture
@@ -69,6 +70,13 @@ def broker(tmp_path, named, keyring):
         yield client
 
 
+@pytest.fixture(autouse=True)
+def _earlier():
+    """Leave out what other tests of this process still run, or let end."""
+    EARLIER.clear()
+    EARLIER.update(_running())
+
+
 def processes(module):
     """Return the processes of this test that run a module."""
     found = []
@@ -77,9 +85,14 @@ def processes(module):
             arguments = (place / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if module.encode() in arguments and _ancestor(int(place.name)):
-            found.append(int(place.name))
+        pid = int(place.name)
+        if module.encode() in arguments and pid not in EARLIER and _ancestor(pid):
+            found.append(pid)
     return found
+
+
+def _running():
+    return {int(place.name) for place in Path("/proc").glob("[0-9]*")}
 
 
 def _ancestor(pid):
