@@ -1,0 +1,135 @@
+"""A service that answers strangely opens no keyring, and neither does a damaged record."""
+
+import base64
+import http.server
+import json
+import threading
+
+import pytest
+
+from privacy.custodians.records import octets, require_kind, text
+from privacy.custodians.transit import VaultTransit
+from privacy.errors import CustodianUnusable, KeyringLocked, LibraryMissing
+from privacy.extras import library
+
+KEK = bytes(range(32))
+
+
+@pytest.fixture
+def strange(tmp_path):
+    """Return a custodian whose service gives one answer to everything."""
+    answers = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, body = answers[-1]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    token_file = tmp_path / "token"
+    token_file.write_text("a-token\n")
+
+    def custodian(status, body):
+        answers.append((status, body if isinstance(body, bytes) else json.dumps(body).encode()))
+        return VaultTransit(
+            address=f"http://127.0.0.1:{server.server_port}", key="kek", token_file=token_file
+        )
+
+    yield custodian
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def record(**changes):
+    return {"kind": "vault-transit", "mount": "transit", "key": "kek", "wrapped": "v:1"} | changes
+
+
+def told(kek):
+    return {"data": {"plaintext": base64.b64encode(kek).decode()}}
+
+
+def test_service_that_gives_the_kek_back_opens_the_keyring(strange):
+    assert strange(200, told(KEK)).unwrap(record()) == KEK
+
+
+@pytest.mark.parametrize(
+    "answer", [told(KEK[:-1]), told(b""), {"data": {"plaintext": "?"}}, {"data": {}}]
+)
+def test_answer_that_is_no_kek_opens_nothing(strange, answer):
+    with pytest.raises(KeyringLocked, match="no KEK"):
+        strange(200, answer).unwrap(record())
+
+
+@pytest.mark.parametrize("answer", [b"", b"<html>", [], {}, {"data": None}, {"data": "text"}])
+def test_answer_of_another_api_is_said_to_be_so(strange, answer):
+    with pytest.raises(CustodianUnusable, match="not of its API"):
+        strange(200, answer).unwrap(record())
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(401, CustodianUnusable), (403, CustodianUnusable), (500, CustodianUnusable)],
+)
+def test_error_of_the_service_is_told_without_its_words(strange, status, error):
+    with pytest.raises(error) as raised:
+        strange(status, b"/secret/path").unwrap(record())
+    assert "secret" not in str(raised.value)
+
+
+def test_key_that_wraps_nothing_makes_no_record(strange):
+    with pytest.raises(CustodianUnusable, match="without a ciphertext"):
+        strange(200, {"data": {}}).wrap(KEK)
+    with pytest.raises(CustodianUnusable, match="cannot encrypt"):
+        strange(400, b"").wrap(KEK)
+
+
+def test_another_keys_record_is_not_sent_to_this_one(strange):
+    for other in ({"key": "another"}, {"mount": "another"}):
+        with pytest.raises(KeyringLocked, match="another Transit key"):
+            strange(200, told(KEK)).unwrap(record(**other))
+
+
+@pytest.mark.parametrize("token", [b"", b"\n", b"two\nlines", b"\xff", "t\u00f6ken".encode()])
+def test_token_that_could_break_its_header_is_not_sent(strange, tmp_path, token):
+    custodian = strange(200, told(KEK))
+    (tmp_path / "token").write_bytes(token)
+    with pytest.raises(CustodianUnusable, match="cannot be read"):
+        custodian.unwrap(record())
+
+
+def test_missing_token_file_is_said_to_be_unreadable(strange, tmp_path):
+    custodian = strange(200, told(KEK))
+    (tmp_path / "token").unlink()
+    with pytest.raises(CustodianUnusable, match="cannot be read"):
+        custodian.unwrap(record())
+
+
+@pytest.mark.parametrize("wrapped", [None, 7, "no base64!", "QUJ"])
+def test_damaged_record_is_said_to_be_damaged(wrapped):
+    with pytest.raises(KeyringLocked, match="damaged"):
+        octets({"wrapped": wrapped}, "wrapped")
+    assert octets({"wrapped": "QUJD"}, "wrapped") == b"ABC"
+
+
+def test_record_names_its_own_kind_to_whoever_brings_another_key():
+    require_kind({"kind": "aws-kms"}, "aws-kms", means="AWS KMS")
+    with pytest.raises(KeyringLocked, match="opens with a aws-kms, not with a file"):
+        require_kind({"kind": "aws-kms"}, "key-file", means="a file")
+    with pytest.raises(KeyringLocked, match="damaged"):
+        text({}, "key")
+
+
+def test_missing_library_names_the_extra_that_brings_it():
+    assert library("json", extra="none") is json
+    with pytest.raises(LibraryMissing, match=r"no_such_library is not .* sealgate\[aws\]"):
+        library("no_such_library.part", extra="aws")
