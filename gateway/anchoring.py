@@ -130,8 +130,11 @@ def _tell(attempt: Attempt, submit: Callable[[Event], Any]) -> None:
 
 async def _again(once: Callable[[], None], every_s: float) -> None:
     while True:
-        # What runs in the thread ends there: a cancelled wait does not leave half a line.
-        await asyncio.shield(asyncio.to_thread(once))
+        try:
+            # What runs in the thread ends there: a cancelled wait does not leave half a line.
+            await asyncio.shield(asyncio.to_thread(once))
+        except Exception:  # noqa: BLE001 - A task that died anchors nothing, and tells nobody.
+            _log.exception("The log was not anchored.")
         await asyncio.sleep(every_s)
 
 

@@ -41,7 +41,7 @@ def read(home: Path) -> Order:
         return msgspec.json.decode(path.read_bytes(), type=Order)
     except FileNotFoundError:
         return Order()
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{path}: {error}. Correct or remove it.") from None
 
 

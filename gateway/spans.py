@@ -102,13 +102,12 @@ class Spans:
         span.end(ended)
 
     def _parent(self, scope: Scope) -> "Context":
-        """Return the client's own trace, if its header names one; baggage is not looked at."""
-        told = {
-            name: value
-            for name in ("traceparent", "tracestate")
-            if (value := header(scope, name.encode())) is not None
-        }
-        return self._propagator.extract(told)
+        """Return the client's own trace, if its header names one.
+
+        Baggage and `tracestate` are not looked at: both hold what a client likes to write.
+        """
+        told = header(scope, b"traceparent")
+        return self._propagator.extract({} if told is None else {"traceparent": told})
 
 
 @asynccontextmanager

@@ -36,12 +36,12 @@ async def flushed(budgets: Budgets, fingerprints: Fingerprints) -> AsyncIterator
     async def keep() -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
-            await asyncio.to_thread(fingerprints.flush)
-            try:
-                await asyncio.to_thread(budgets.flush)
-            except sa.exc.SQLAlchemyError as error:
-                # Nothing is forgotten: the next one writes it too.
-                _log.warning("Spending was not written: %s", type(error).__name__)
+            for what, flush in (("Wording", fingerprints.flush), ("Spending", budgets.flush)):
+                try:
+                    await asyncio.to_thread(flush)
+                except Exception as error:  # noqa: BLE001 - A task that died writes nothing more.
+                    # No spending is forgotten: the next one writes it too.
+                    _log.warning("%s was not written: %s", what, type(error).__name__)
 
     task = asyncio.create_task(keep())
     try:

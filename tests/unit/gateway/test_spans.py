@@ -98,13 +98,14 @@ async def test_refusal_and_failure_are_told_by_their_codes(log, memory, told):
 async def test_span_joins_the_clients_own_trace(log, memory, told):
     async with edge(log, spans=told) as (upstream, ask):
         upstream.script = upstreams.GOOD
-        headers = [(b"traceparent", PARENT.encode()), (b"baggage", b"who=me")]
-        await ask(ASKED, headers=headers)
+        mine = [(b"baggage", b"who=me"), (b"tracestate", b"ward=mrs-smith")]
+        await ask(ASKED, headers=[(b"traceparent", PARENT.encode()), *mine])
         await ask(ASKED, headers=[(b"traceparent", b"rubbish")])
     spans_of = memory.get_finished_spans()
     assert f"{spans_of[1].context.trace_id:032x}" == PARENT.split("-")[1]
     assert f"{spans_of[1].parent.span_id:016x}" == PARENT.split("-")[2]
     assert spans_of[3].parent is None
+    assert not any(each.context.trace_state for each in spans_of)
 
 
 class Receiver(HTTPServer):
