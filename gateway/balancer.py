@@ -146,9 +146,9 @@ class Balancer:
                 decision = self._again(wanted, error, failed)
                 continue
             break
-        yield Routed(attempt.endpoint, decision, tuple(failed), hedged)
         try:
             async with aclosing(attempt.run) as run:
+                yield Routed(attempt.endpoint, decision, tuple(failed), hedged)
                 for item in attempt.items:
                     yield item
                 if not attempt.ended:

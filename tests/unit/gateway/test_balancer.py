@@ -190,6 +190,15 @@ async def test_a_client_that_leaves_ends_the_answer_and_blames_nobody():
     assert not balance.endpoints["a"].breaker.open
 
 
+async def test_a_client_that_leaves_before_the_first_text_leaves_no_slot():
+    balance = balancer(endpoint("a", slots=1))
+    scripts = Scripts(a=["x", 30.0])
+    run = balance.run(WANTED, balance.decide(WANTED), start=scripts, visible=visible)
+    async with aclosing(run):
+        assert isinstance(await anext(run), Routed)
+    assert (balance.endpoints["a"].slots.busy, scripts.closed) == (0, ["a"])
+
+
 async def test_a_slot_that_does_not_come_free_is_a_refusal():
     balance = balancer(endpoint("a", slots=1), queue_s=0.05)
     async with balance.endpoints["a"].slots.held("other", limit_s=1):
