@@ -223,5 +223,6 @@ def decode_exited(payload: bytes) -> Exited:
 def _decoded(decoder: "msgspec.msgpack.Decoder[_T]", payload: bytes) -> _T:
     try:
         return decoder.decode(payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # Text that is no UTF-8 and nesting without end are no errors of msgspec's own.
         raise FrameInvalid(f"A message cannot be decoded: {error}.") from None

@@ -96,6 +96,8 @@ def test_tokens_that_are_not_whole_words_are_refused(length):
 @example(rubbish=b"\x91" * 5000)
 # A map that says it has 2^32 - 1 entries.
 @example(rubbish=b"\xdf\xff\xff\xff\xff")
+# A reason that is no UTF-8.
+@example(rubbish=b"\x81\xa6reason\xa1\xff")
 def test_rubbish_is_refused_by_one_error(decode, rubbish):
     with pytest.raises(FrameInvalid):
         decode(rubbish)
