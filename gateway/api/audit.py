@@ -15,10 +15,9 @@ from fastapi.responses import Response
 from audit import proof, search, store, tiles
 from audit.errors import ContentUnknown, LogTampered, LogUnavailable, RequestUnknown, TileUnknown
 from audit.search import Query
-from gateway import logbook
-from gateway.api.asgi import REQUEST_ID, source_ip
+from gateway.api.access import admit, record
 from gateway.errors import RequestRefused
-from gateway.identity import Principal, Role
+from gateway.identity import Role
 
 ROLES = frozenset({Role.OFFICER, Role.AUDITOR})
 TEXT = "text/plain; charset=utf-8"
@@ -33,7 +32,7 @@ router = APIRouter(prefix="/audit")
 @router.get("/checkpoint")
 async def get_checkpoint(request: Request) -> Response:
     """Return the newest checkpoint, as text."""
-    await _admit(request, "audit.checkpoint")
+    await admit(request, "audit.checkpoint", roles=ROLES)
 
     def read() -> str:
         with store.reading(request.app.state.gateway.log) as connection:
@@ -45,7 +44,7 @@ async def get_checkpoint(request: Request) -> Response:
 @router.get("/tile/{path:path}")
 async def get_tile(path: str, request: Request) -> Response:
     """Return a tile or an entry bundle; reading entries is recorded."""
-    principal = await _admit(request, "audit.tile")
+    principal = await admit(request, "audit.tile", roles=ROLES)
 
     def read() -> bytes:
         tile = tiles.parse(f"tile/{path}")
@@ -54,7 +53,7 @@ async def get_tile(path: str, request: Request) -> Response:
 
     data = await _asked(read)
     if path.startswith("entries/"):
-        await _record(request, principal, "audit.tile", {"tile": path})
+        await record(request, principal, "audit.tile", {"tile": path})
     # What a path names never changes; it is not for shared caches, which know no roles.
     caching = {"cache-control": "private, max-age=31536000, immutable"}
     return Response(data, media_type="application/octet-stream", headers=caching)
@@ -63,11 +62,11 @@ async def get_tile(path: str, request: Request) -> Response:
 @router.get("/events")
 async def get_events(request: Request) -> dict[str, Any]:
     """Return the entries that a query asks for, oldest first, a page at a time."""
-    principal = await _admit(request, "audit.search")
+    principal = await admit(request, "audit.search", roles=ROLES)
     query = _query(request.query_params)
     found = await _asked(lambda: search.search(request.app.state.gateway.log, query))
     asked = dict(sorted(request.query_params.items()))
-    await _record(request, principal, "audit.search", {"query": asked, "found": len(found.entries)})
+    await record(request, principal, "audit.search", {"query": asked, "found": len(found.entries)})
     return {
         "object": "list",
         "data": [{"index": index, "event": event} for index, event in found.entries],
@@ -79,14 +78,14 @@ async def get_events(request: Request) -> dict[str, Any]:
 @router.get("/disclosures/{pseudonym}")
 async def get_disclosures(pseudonym: str, request: Request) -> dict[str, Any]:
     """Account for what was disclosed of a person (45 CFR 164.528)."""
-    principal = await _admit(request, "audit.disclosures")
+    principal = await admit(request, "audit.disclosures", roles=ROLES)
     start_ms, end_ms = _period(request.query_params, allowed=_PERIOD)
     log = request.app.state.gateway.log
     told = await _asked(
         lambda: search.disclosures(log, pseudonym, start_ms=start_ms, end_ms=end_ms)
     )
     # In the detail alone: that somebody asked is no disclosure of its own.
-    await _record(
+    await record(
         request, principal, "audit.disclosures", {"asked_for": pseudonym, "found": len(told)}
     )
     return {
@@ -117,7 +116,7 @@ async def get_content(request_id: str, request: Request) -> dict[str, Any]:
             status=404,
             code="content_not_found",
         )
-    await _record(request, principal, "content.read", {"request": request_id, "found": len(found)})
+    await record(request, principal, "content.read", {"request": request_id, "found": len(found)})
     texts = await _asked(lambda: [place.read(name, kind).decode() for name, kind in found])
     return {
         "object": "list",
@@ -131,18 +130,10 @@ async def get_content(request_id: str, request: Request) -> dict[str, Any]:
 @router.get("/proof/{request_id}")
 async def get_proof(request_id: str, request: Request) -> Response:
     """Return the proof document of a request's entries."""
-    principal = await _admit(request, "audit.prove")
+    principal = await admit(request, "audit.prove", roles=ROLES)
     document = await _asked(lambda: proof.prove(request.app.state.gateway.log, request_id))
-    await _record(request, principal, "audit.prove", {"request": request_id})
+    await record(request, principal, "audit.prove", {"request": request_id})
     return Response(document, media_type="application/json")
-
-
-async def _admit(request: Request, operation: str) -> Principal:
-    doorkeeper = request.app.state.gateway.doorkeeper
-    principal: Principal = await doorkeeper.admit_any(
-        request.scope, operation=operation, roles=ROLES
-    )
-    return principal
 
 
 async def _asked(read: Callable[[], _Result]) -> _Result:
@@ -159,22 +150,6 @@ async def _asked(read: Callable[[], _Result]) -> _Result:
         raise RequestRefused(str(error), status=404, code="tile_not_found") from None
     except LogTampered as error:
         raise LogUnavailable(f"The log contradicts itself. {error}") from error
-
-
-async def _record(
-    request: Request, principal: Principal, operation: str, detail: Mapping[str, Any]
-) -> None:
-    await request.app.state.gateway.recorder.record(
-        logbook.access(
-            operation,
-            request_id=request.scope[REQUEST_ID],
-            actor=logbook.user(principal),
-            tenant=principal.tenant,
-            detail=detail,
-            source_ip=source_ip(request.scope),
-            now=datetime.now(UTC),
-        )
-    )
 
 
 def _query(given: Mapping[str, str]) -> Query:

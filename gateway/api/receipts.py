@@ -4,14 +4,12 @@ Whoever holds a receipt checks it with the public key alone, which is open to ev
 """
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 from audit.errors import RequestUnknown
-from gateway import logbook
-from gateway.api.asgi import REQUEST_ID, source_ip
+from gateway.api.access import admit, record
 from gateway.errors import RequestRefused
 from gateway.identity import Role
 
@@ -25,7 +23,7 @@ router = APIRouter()
 async def get_receipt(request_id: str, request: Request) -> dict[str, Any]:
     """Sign for the outcome of a request."""
     state = request.app.state.gateway
-    principal = await state.doorkeeper.admit_any(request.scope, operation=OPERATION, roles=ROLES)
+    principal = await admit(request, OPERATION, roles=ROLES)
     request.app.state.pace.take(principal.credential_id)
     try:
         receipt = await asyncio.to_thread(state.receipt, request_id)
@@ -33,15 +31,5 @@ async def get_receipt(request_id: str, request: Request) -> dict[str, Any]:
         raise RequestRefused(
             "The log holds no request of that id.", status=404, code="request_not_found"
         ) from None
-    await state.recorder.record(
-        logbook.access(
-            OPERATION,
-            request_id=request.scope[REQUEST_ID],
-            actor=logbook.user(principal),
-            tenant=principal.tenant,
-            detail={"request": request_id},
-            source_ip=source_ip(request.scope),
-            now=datetime.now(UTC),
-        )
-    )
+    await record(request, principal, OPERATION, {"request": request_id})
     return {"object": "receipt", "request_id": request_id, "receipt": receipt}

@@ -4,7 +4,6 @@ Officers ask and schedule; auditors may read. docs/formats/report-v1.md says wha
 """
 
 import asyncio
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,8 +13,8 @@ from fastapi.responses import Response
 
 from audit.controls.catalogue import load
 from audit.controls.errors import ControlsError, FrameworkUnknown
-from gateway import logbook
-from gateway.api.asgi import REQUEST_ID, read_body, source_ip
+from gateway.api.access import admit, record
+from gateway.api.asgi import read_body
 from gateway.api.decoding import decode
 from gateway.errors import (
     PeriodUnclear,
@@ -24,7 +23,7 @@ from gateway.errors import (
     ScheduleExists,
     ScheduleUnknown,
 )
-from gateway.identity import Principal, Role
+from gateway.identity import Role
 from gateway.report_calendar import Cadence
 from gateway.report_making import DAY, day
 from gateway.report_rows import Filed, Schedule
@@ -59,7 +58,7 @@ _schedules = msgspec.json.Decoder(ScheduleRequest)
 @router.post("", status_code=202)
 async def create_report(request: Request, response: Response) -> dict[str, Any]:
     """Ask for a report; it is made in turn, and found under the id that is returned."""
-    principal = await _admit(request, "reports.create", OFFICERS)
+    principal = await admit(request, "reports.create", roles=OFFICERS)
     asked = decode(_reports, await read_body(request.receive, limit_bytes=BODY_LIMIT_BYTES))
     start, end = _period(asked)
     try:
@@ -68,7 +67,7 @@ async def create_report(request: Request, response: Response) -> dict[str, Any]:
         )
     except ControlsError as error:
         raise _refused(error) from None
-    await _record(request, principal, "reports.create", {"report": filed.id} | _asked(filed))
+    await record(request, principal, "reports.create", {"report": filed.id} | _asked(filed))
     response.headers["location"] = f"/reports/{filed.id}"
     return _shown(filed)
 
@@ -76,25 +75,25 @@ async def create_report(request: Request, response: Response) -> dict[str, Any]:
 @router.get("")
 async def list_reports(request: Request) -> dict[str, Any]:
     """List the newest reports, the newest first."""
-    principal = await _admit(request, "reports.list", READERS)
+    principal = await admit(request, "reports.list", roles=READERS)
     found = await asyncio.to_thread(request.app.state.gateway.reports.shelf.newest)
-    await _record(request, principal, "reports.list", {"found": len(found)})
+    await record(request, principal, "reports.list", {"found": len(found)})
     return {"object": "list", "data": [_shown(each) for each in found]}
 
 
 @router.get("/schedules")
 async def list_schedules(request: Request) -> dict[str, Any]:
     """List what is reported again and again."""
-    principal = await _admit(request, "reports.schedules.list", READERS)
+    principal = await admit(request, "reports.schedules.list", roles=READERS)
     found = await asyncio.to_thread(request.app.state.gateway.reports.schedules.every)
-    await _record(request, principal, "reports.schedules.list", {"found": len(found)})
+    await record(request, principal, "reports.schedules.list", {"found": len(found)})
     return {"object": "list", "data": [_planned(each) for each in found]}
 
 
 @router.post("/schedules", status_code=201)
 async def create_schedule(request: Request) -> dict[str, Any]:
     """Have a report made of each calendar period, beginning with the one that runs now."""
-    principal = await _admit(request, "reports.schedules.create", OFFICERS)
+    principal = await admit(request, "reports.schedules.create", roles=OFFICERS)
     asked = decode(_schedules, await read_body(request.receive, limit_bytes=BODY_LIMIT_BYTES))
     reports = request.app.state.gateway.reports
     try:
@@ -108,14 +107,14 @@ async def create_schedule(request: Request) -> dict[str, Any]:
     except ScheduleExists as error:
         raise RequestRefused(str(error), status=409, code="schedule_exists") from None
     detail = {"schedule": made.id, "framework": made.framework, "every": made.cadence.value}
-    await _record(request, principal, "reports.schedules.create", detail)
+    await record(request, principal, "reports.schedules.create", detail)
     return _planned(made)
 
 
 @router.delete("/schedules/{schedule_id}", status_code=204)
 async def delete_schedule(schedule_id: str, request: Request) -> Response:
     """End a schedule; reports that were made of it stay."""
-    principal = await _admit(request, "reports.schedules.delete", OFFICERS)
+    principal = await admit(request, "reports.schedules.delete", roles=OFFICERS)
     reports = request.app.state.gateway.reports
     try:
         await asyncio.to_thread(reports.schedules.remove, schedule_id)
@@ -123,7 +122,7 @@ async def delete_schedule(schedule_id: str, request: Request) -> Response:
         raise RequestRefused(
             "There is no schedule of that id.", status=404, code="schedule_not_found"
         ) from None
-    await _record(request, principal, "reports.schedules.delete", {"schedule": schedule_id})
+    await record(request, principal, "reports.schedules.delete", {"schedule": schedule_id})
     return Response(status_code=204)
 
 
@@ -154,17 +153,17 @@ async def get_oscal(report_id: str, request: Request) -> Response:
 @router.get("/{report_id}")
 async def get_report(report_id: str, request: Request) -> dict[str, Any]:
     """Tell what became of a report."""
-    principal = await _admit(request, "reports.get", READERS)
+    principal = await admit(request, "reports.get", roles=READERS)
     filed = await _found(request, report_id)
-    await _record(request, principal, "reports.get", {"report": filed.id})
+    await record(request, principal, "reports.get", {"report": filed.id})
     return _shown(filed)
 
 
 async def _file(report_id: str, form: str, request: Request) -> Response:
-    principal = await _admit(request, "reports.download", READERS)
+    principal = await admit(request, "reports.download", roles=READERS)
     filed = await _found(request, report_id)
     content = await asyncio.to_thread(request.app.state.gateway.reports.file, filed, form)
-    await _record(request, principal, "reports.download", {"report": filed.id, "form": form})
+    await record(request, principal, "reports.download", {"report": filed.id, "form": form})
     headers = {
         "content-disposition": f'attachment; filename="{filed.framework}-{filed.id}.{form}"',
         "cache-control": "private, no-store",
@@ -182,30 +181,6 @@ async def _found(request: Request, report_id: str) -> Filed:
             "No report of that id was asked for.", status=404, code="report_not_found"
         ) from None
     return filed
-
-
-async def _admit(request: Request, operation: str, roles: frozenset[Role]) -> Principal:
-    doorkeeper = request.app.state.gateway.doorkeeper
-    principal: Principal = await doorkeeper.admit_any(
-        request.scope, operation=operation, roles=roles
-    )
-    return principal
-
-
-async def _record(
-    request: Request, principal: Principal, operation: str, detail: Mapping[str, Any]
-) -> None:
-    await request.app.state.gateway.recorder.record(
-        logbook.access(
-            operation,
-            request_id=request.scope[REQUEST_ID],
-            actor=logbook.user(principal),
-            tenant=principal.tenant,
-            detail=detail,
-            source_ip=source_ip(request.scope),
-            now=datetime.now(UTC),
-        )
-    )
 
 
 def _period(asked: ReportRequest) -> tuple[datetime | None, datetime | None]:
