@@ -18,6 +18,7 @@ from audit.errors import AuditError
 from gateway import logbook
 from gateway.chance import Chance
 from gateway.choice import Choice
+from gateway.choice_ends import ChoiceEnd, mark
 from gateway.fingerprints import Fingerprints
 from gateway.keeping import ANSWER, PROMPT, Keeper, answered
 from gateway.labelling import Labeller
@@ -119,7 +120,7 @@ class Answer:
     @property
     def marks(self) -> list[str]:
         """How well each choice is marked, as its outcome says."""
-        return [logbook.mark(choice.evidence) for choice in self._choices]
+        return [mark(choice.evidence) for choice in self._choices]
 
     @property
     def served(self) -> Begun | None:
@@ -238,13 +239,13 @@ class Answer:
         event["sealgate"] |= self._kept.get(ANSWER, {})
         return event
 
-    def _end(self, index: int, choice: Choice) -> logbook.ChoiceEnd:
+    def _end(self, index: int, choice: Choice) -> ChoiceEnd:
         text = "".join(choice.text)
         commitment = None
         if self.receipt_key:
             salt = receipts.salt(self.receipt_key, index)
             commitment = receipts.commitment(text, salt=salt).hex()
-        return logbook.ChoiceEnd(
+        return ChoiceEnd(
             trace_id=choice.mark.trace_id,
             tokens=choice.count,
             finish_reason=choice.finish_reason,

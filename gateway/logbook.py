@@ -5,13 +5,12 @@ An entry holds no prompt, no answer, no key and no floating-point number: canoni
 are integers of thousandths, or strings.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from gateway import ocsf
+from gateway.choice_ends import ChoiceEnd
 from gateway.identity import Principal
 from gateway.marking import SCHEME
 from gateway.ocsf import Actor, Event
@@ -19,28 +18,8 @@ from gateway.question import Question
 from gateway.speaking import Begun
 from sandbox.wire import Shaping
 
-MARKS = ("traceable", "weak", "unmarked")
 # The tenant of what concerns the deployment and no tenant of it.
 SYSTEM_TENANT = "system"
-
-
-@dataclass(frozen=True, slots=True)
-class ChoiceEnd:
-    """What became of one choice.
-
-    tokens: how many were generated. finish_reason: None when it did not end by itself.
-    evidence: the sampler's own account of its mark, None when the choice was cut off.
-    output_hmac: hex. attestation: how the sandbox was confined and ended, None when none ran.
-    commitment: hex, what a receipt says of the text; None where none can be given.
-    """
-
-    trace_id: int
-    tokens: int
-    finish_reason: str | None
-    evidence: Mapping[str, Any] | None
-    output_hmac: str
-    attestation: Mapping[str, Any] | None = field(repr=False)
-    commitment: str | None = None
 
 
 def intent(
@@ -122,7 +101,7 @@ def outcome(
             **({} if ending != "completed" else {"label": question.labelling.entry()}),
             **({} if acknowledgement_ms is None else {"acknowledgement_ms": acknowledgement_ms}),
             "watermark": {"scheme": SCHEME, "epoch": epoch},
-            "choices": [_choice(choice) for choice in choices],
+            "choices": [choice.entry() for choice in choices],
             "commitment_epoch": commitment_epoch,
         },
     )
@@ -241,11 +220,6 @@ def user(principal: Principal) -> Actor:
     return {"uid": principal.credential_id, "name": principal.name, "type": principal.role.value}
 
 
-def mark(evidence: Mapping[str, Any] | None) -> str:
-    """Name how well a choice is marked by its sampler's evidence, `unmarked` without any."""
-    return _evidence(evidence or {})[0]
-
-
 def _model(question: Question, served: Begun | None = None) -> Event:
     model = question.model if served is None else served.model
     named = {"id": model.model_id, "digest": model.digest, "generation": model.generation}
@@ -275,27 +249,3 @@ def _shaping(shaping: Shaping) -> Event:
     }
     told = {name: round(given * 1000) for name, (given, idle) in numbers.items() if given != idle}
     return told | ({"biased_tokens": len(shaping.logit_bias)} if shaping.logit_bias else {})
-
-
-def _choice(choice: ChoiceEnd) -> Event:
-    mark, log_evidence = _evidence(choice.evidence or {})
-    return {
-        "trace_id": choice.trace_id,
-        "tokens": choice.tokens,
-        "finish_reason": choice.finish_reason,
-        "output_hmac": choice.output_hmac,
-        "output_commitment": choice.commitment,
-        "mark": mark,
-        "log_evidence_milli": None if log_evidence is None else round(log_evidence * 1000),
-        "sandbox": dict(choice.attestation or {}),
-    }
-
-
-def _evidence(told: Mapping[str, Any]) -> tuple[str, float | None]:
-    """Read the sampler's evidence; it comes out of the jail, so anything else counts as none."""
-    mark, log_evidence = told.get("status"), told.get("log_evidence")
-    if mark not in MARKS:
-        return "unmarked", None
-    if not isinstance(log_evidence, float) or not math.isfinite(log_evidence):
-        return mark, None
-    return mark, log_evidence

@@ -8,6 +8,7 @@ import pytest
 
 from audit import events
 from gateway import logbook, ocsf
+from gateway.choice_ends import ChoiceEnd
 from gateway.identity import Principal, Role
 from gateway.question import Labelling, Question
 from gateway.speaking import Begun
@@ -54,7 +55,7 @@ def choice(**fields):
         "output_hmac": HMAC,
         "attestation": ATTESTATION,
     }
-    return logbook.ChoiceEnd(**given | fields)
+    return ChoiceEnd(**given | fields)
 
 
 def outcome(question, *choices, status=200):
