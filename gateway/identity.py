@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from audit import store
+from gateway.credential_tables import confinements, credentials, metadata
 from gateway.errors import CredentialInvalid, CredentialUnknown
 from gateway.holders import Holders, Row
 from gateway.peppers import Peppers
@@ -25,27 +26,6 @@ from gateway.scopes import Scopes, require_scopes
 KEY_PATTERN = re.compile(r"sg-[A-Za-z0-9_-]{43}")
 TENANT_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 NAME_LIMIT = 128
-
-metadata = sa.MetaData()
-credentials = sa.Table(
-    "credential",
-    metadata,
-    sa.Column("id", sa.String(24), primary_key=True),
-    sa.Column("key_hmac", sa.LargeBinary(32), nullable=False, unique=True),
-    sa.Column("tenant", sa.String(64), nullable=False),
-    sa.Column("name", sa.String(128), nullable=False),
-    sa.Column("role", sa.String(16), nullable=False),
-    sa.Column("created_ms", sa.BigInteger, nullable=False),
-    sa.Column("expires_ms", sa.BigInteger),
-    sa.Column("revoked_ms", sa.BigInteger),
-)
-# A credential without a row here may use every route of its role, and every model.
-_scopes = sa.Table(
-    "credential_scope",
-    metadata,
-    sa.Column("credential_id", sa.String(24), primary_key=True),
-    sa.Column("scope", sa.String(96), primary_key=True),
-)
 
 
 class Role(StrEnum):
@@ -147,7 +127,7 @@ class Credentials:
             )
             rows = [{"credential_id": credential.credential_id, "scope": s} for s in scopes or ()]
             if rows:
-                connection.execute(_scopes.insert(), rows)
+                connection.execute(confinements.insert(), rows)
         return credential, key
 
     def rotate(
@@ -186,7 +166,7 @@ class Credentials:
         """Return every credential, oldest first."""
         query = credentials.select().order_by(credentials.c.created_ms, credentials.c.id)
         with self._engine.connect() as connection:
-            confined = _grouped(connection.execute(_scopes.select()))
+            confined = _grouped(connection.execute(confinements.select()))
             return [_credential(row, confined.get(row.id)) for row in connection.execute(query)]
 
     def revoke(self, credential_id: str, *, now: datetime) -> None:
