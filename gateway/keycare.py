@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
+
 from audit.errors import EventConflict, LogUnavailable
 from gateway.identity import Credentials, Principal
 from gateway.keyevents import event, principal_name
 from gateway.recorder import Recorder
-from gateway.twopersons import open_request, require_another
+from gateway.twopersons import makers, open_request, require_another
 from privacy.broker import BrokerClient
 from privacy.changes import KeyChanges
 from privacy.destruction import WINDOW_S
@@ -32,11 +34,12 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class KeyCare:
-    """Keys of one gateway."""
+    """Keys of one gateway. log: where the making of credentials is recorded."""
 
     broker: BrokerClient
     recorder: Recorder
     credentials: Credentials
+    log: sa.Engine
 
     async def listed(self) -> Sequence[Key]:
         """Return every key but the KEK; never a secret.
@@ -98,7 +101,8 @@ class KeyCare:
             await self._record(changes)
             return "destruction-requested"
         known = await asyncio.to_thread(self.credentials.list)
-        require_another(asked, principal, known, now=now)
+        made_by = await asyncio.to_thread(makers, self.log)
+        require_another(asked, principal, known, made_by=made_by, now=now)
         await asyncio.to_thread(changes.confirm_destruction, key, actor=actor, reason=reason)
         await self._record(changes)
         return "destroyed"

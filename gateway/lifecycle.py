@@ -134,7 +134,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             contents=contents(engine, keys),
             checks=lambda: _checks(sequencer, catalogue, standing),
             spans=tracing,
-            desk=desk(settings, engine, KeyCare(keys, recorder, credentials)),
+            desk=desk(settings, engine, KeyCare(keys, recorder, credentials, engine)),
         )
 
 

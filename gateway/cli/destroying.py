@@ -13,7 +13,7 @@ from gateway.cli.session import Session
 from gateway.errors import CredentialInvalid, SettingsInvalid
 from gateway.identity import Principal, Role
 from gateway.keyevents import principal_name
-from gateway.twopersons import open_request, require_another
+from gateway.twopersons import makers, open_request, require_another
 from privacy import destruction
 from privacy.references import Reference
 
@@ -36,7 +36,8 @@ def destroy_key(
         keyring.change(lambda s: destruction.requested(s, name, act=act, window_s=window_s))
         session.record_transitions()
         return "destruction-requested"
-    require_another(asked, principal, session.credentials().list(), now=datetime.now(UTC))
+    known, made_by = session.credentials().list(), makers(session.engine)
+    require_another(asked, principal, known, made_by=made_by, now=datetime.now(UTC))
     keyring.change(lambda s: destruction.destroyed(s, name, act=act))
     session.record_transitions()
     return "destroyed"

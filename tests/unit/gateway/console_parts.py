@@ -101,7 +101,7 @@ def _parts(settings, home, engine, broker, sequencer, *, throttle):
         receipt=lambda request_id: f"receipt.of.{request_id}",
         reports=Reports(shop),
         checks=lambda: {"log": sequencer.writable},
-        desk=desk(settings, engine, KeyCare(broker, recorder, credentials)),
+        desk=desk(settings, engine, KeyCare(broker, recorder, credentials, engine)),
         sequencer=sequencer,
         keys=keys,
         broker=broker,

@@ -365,6 +365,31 @@ def test_key_is_destroyed_by_two_who_each_show_their_key(sign_in, parts):
     assert last["confirmed_by"]["name"] == "Bo Second"
 
 
+def test_one_person_with_a_credential_that_they_issued_is_not_two(sign_in, parts):
+    ann = sign_in("security")
+    ann.get("/console/keys")
+    ann.post("/console/keys/rotate", {"name": "receipt", "reason": "x"})
+    form = {"key": "receipt@1", "typed": "receipt@1", "reason": "mine alone"}
+    second = parts.keys["second"]
+
+    def issued(path, **fields):
+        answer = ann.post(path, {"name": "Somebody Else", "tenant": "clinic"} | fields)
+        return re.search(r"sg-[\w-]{40,}", answer.text)[0]
+
+    def destroy(key):
+        return ann.post("/console/keys/destroy", form | {"credential": key})
+
+    mine = [
+        issued("/console/credentials", role="security"),
+        issued(f"/console/credentials/{second.id}/rotate", hours="24"),
+    ]
+    assert destroy(mine[0]).status == 303
+    for key in (mine[1], parts.keys["security"].key):
+        answer = destroy(key)
+        assert (answer.status, "One person issued both" in answer.text) == (409, True)
+    assert destroy(second.key).headers["location"].endswith("=destroyed")
+
+
 def test_console_that_may_not_change_keys_says_where_to(tmp_path):
     with gateway(tmp_path / "home", console_key_changes=False) as parts:
         browser = Browser(create_app(parts))
