@@ -10,7 +10,7 @@ from privacy.errors import KeyDestroyed, KeyUnknown
 from privacy.genesis import PURPOSES, SIGNING_KEYS, wrapped_record
 from privacy.memory import LockedBytes
 from privacy.records import Content, Master, SigningKey, WrappedDataKey
-from privacy.references import KEK, Reference
+from privacy.references import Reference
 from privacy.wrapping import unwrap
 
 AnyKey = Master | SigningKey | WrappedDataKey
@@ -204,11 +204,6 @@ def number(key: AnyKey) -> int:
 def algorithms(name: str) -> list[str]:
     """Return what a signer signs with."""
     return [algorithm for signer, algorithm in SIGNING_KEYS if signer == name]
-
-
-def kek_reference(content: Content) -> Reference:
-    """Name the key-encryption key in full."""
-    return Reference(KEK, content.kek_epoch)
 
 
 def wrapping_key(kek: LockedBytes) -> bytes:

@@ -16,7 +16,6 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-PRIOR_VERSION = 1
 EPSILONS = (0.1, 0.5, 0.8)
 MARGIN = 1e-9
 CELLS = 1 + 53 * 32

@@ -18,7 +18,6 @@ from typing import Any
 from asn1crypto import cms, x509  # type: ignore[import-untyped]
 from pyhanko.pdf_utils import embed, generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
-from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.fields import MDPPerm, SigSeedSubFilter
 from pyhanko.sign.signers import cms_embedder, pdf_cms
 from pyhanko.sign.signers.pdf_byterange import SignatureObject
@@ -123,8 +122,3 @@ def _certify(writer: IncrementalPdfFileWriter, signer: _Signer, signed_at: datet
     )
     steps.send(signature)
     return bytes(output.getvalue())
-
-
-def revisions(pdf: bytes) -> int:
-    """Return how many revisions a PDF has."""
-    return int(PdfFileReader(io.BytesIO(pdf)).xrefs.total_revisions)

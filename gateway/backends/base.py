@@ -1,11 +1,11 @@
 """What every tier is to the gateway: something that answers one choice, and tells its load.
 
-Plain values and one Protocol; nothing here talks to anyone.
+Plain values; nothing here talks to anyone.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from watermark.argument import Mark
 
@@ -129,22 +129,3 @@ class Capabilities:
     output_limit: int
     marks: bool = False
     features: frozenset[Feature] = frozenset()
-
-
-class Backend(Protocol):
-    """An endpoint of a tier that answers asks."""
-
-    @property
-    def name(self) -> str:
-        """What entries and metrics call it."""
-
-    @property
-    def load(self) -> Load:
-        """How busy it is."""
-
-    def generate(self, ask: Ask) -> AsyncGenerator[Text | Call | Complete, None]:
-        """Yield the answer's text, then its end. Closing the iterator calls the work off.
-
-        Raises:
-            UpstreamFailed: There is no whole answer; the error says whether any text came.
-        """
