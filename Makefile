@@ -51,7 +51,7 @@ test-all: setup
 soak: setup
 	$(BIN)/python -m pytest -m slow -o log_cli=true -o log_cli_level=INFO tests/security/test_sandbox_life.py
 
-check: setup
+check: setup docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
