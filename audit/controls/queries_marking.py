@@ -23,9 +23,7 @@ def marked_answers(records: Records) -> Finding:
         return no_data("No text was answered in the period.", "mark_coverage")
     marked = marks.get("traceable", 0) + marks.get("weak", 0)
     if not marked:
-        return contradicted(
-            f"None of {counted(texts, 'answer')} bears a mark.", "mark_coverage"
-        )
+        return contradicted(f"None of {counted(texts, 'answer')} bears a mark.", "mark_coverage")
     return share_evidenced(
         f"Of {counted(texts, 'answer')}, {marked:,} bear a mark that the detector is "
         f"built to find; it is sure of {marks.get('traceable', 0):,}.",

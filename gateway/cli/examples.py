@@ -91,7 +91,9 @@ EXAMPLES = {
     "incident assess": (
         "sealgate incident assess inc_1 --breach no --summary 'Revoked before it was used'",
     ),
-    "incident notify": ("sealgate incident notify inc_1 --recipient 'persons concerned' --affected 12",),
+    "incident notify": (
+        "sealgate incident notify inc_1 --recipient 'persons concerned' --affected 12",
+    ),
     "incident close": ("sealgate incident close inc_1 --summary 'Keys rotated'",),
     "incident list": ("sealgate incident list",),
     "route explain": ("sealgate route explain --text 'Summarise this note' --data-class phi",),

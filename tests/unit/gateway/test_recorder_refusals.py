@@ -69,9 +69,7 @@ async def test_abandoning_an_answer_never_raises(fails, monkeypatch, caplog):
     answer = Answer(
         question=SimpleNamespace(request_id="req_1"),
         recorder=fails,
-        secrets=Secrets(
-            epoch=1, audit_epoch=1, marks=[], mark_key=b"", audit_key=b""
-        ),
+        secrets=Secrets(epoch=1, audit_epoch=1, marks=[], mark_key=b"", audit_key=b""),
     )
     monkeypatch.setattr(answer, "_outcome", lambda *_, **__: {})
     await answer.abandon("failed", status=500)
