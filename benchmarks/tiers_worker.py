@@ -18,6 +18,7 @@ from onnxruntime import OrtValue
 from gateway.models import architecture, gguf, onnx_graph
 from sandbox.engines import onnx as engine
 from sandbox.engines import runtime
+from sandbox.engines.decoding import Sessions
 
 PROMPT = list(range(100, 164))
 
@@ -49,7 +50,7 @@ def _engine(path: Path, layers: int) -> engine.OnnxEngine:
             declared = {name: value for name, value in values.items() if name not in unused}
             return runtime.session(library, memoryview(graph), declared)
 
-        sessions = engine.Sessions(
+        sessions = Sessions(
             prompt=session(graphs.prompt, graphs.prompt_unused), step=session(graphs.step, [])
         )
     config = {"vocab_size": shape.vocab_size, "eos": [], "context_length": 1024}

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from gateway.backends.local import LocalBackend
+from gateway.batches import Sharing
 from gateway.catalogue import Catalogue, EmbeddingModel, ServedModel
 from gateway.home import Home
 from gateway.models.assets import EMBEDDING_FORMAT, TEMPLATE, TOKENIZER
@@ -65,7 +66,12 @@ async def _speaking(
         config=manifest["config"],
         tokenizer=tokenizer,
         template=template,
-        backend=await _backend(_sender(model_id, keys, packed), settings, stack),
+        backend=await _backend(
+            _sender(model_id, keys, packed),
+            settings,
+            stack,
+            sharing=_sharing(settings, manifest["config"]),
+        ),
     )
 
 
@@ -89,7 +95,11 @@ async def _embedding(
 
 
 async def _backend(
-    send_weights: SendWeights, settings: Settings, stack: AsyncExitStack
+    send_weights: SendWeights,
+    settings: Settings,
+    stack: AsyncExitStack,
+    *,
+    sharing: Sharing | None = None,
 ) -> LocalBackend:
     pool = Pool(size=settings.workers, limits=Limits(), send_weights=send_weights)
     await pool.start()
@@ -99,6 +109,18 @@ async def _backend(
         FairSlots(settings.concurrency, waiting_limit=settings.queue_limit),
         queue_s=settings.queue_s,
         deadline_s=settings.deadline_s,
+        sharing=sharing,
+    )
+
+
+def _sharing(settings: Settings, config: Mapping[str, Any]) -> Sharing | None:
+    """Say when answers share a sandbox; None where they may not, or the model's graph cannot."""
+    if settings.batch_limit == 1 or not config.get("batches"):
+        return None
+    return Sharing(
+        limit=settings.batch_limit,
+        window_s=settings.batch_window_ms / 1000,
+        room_tokens=int(config["context_length"]),
     )
 
 

@@ -53,6 +53,18 @@ class Settings(BaseSettings):
     deadline_s: float = Field(
         default=120.0, gt=0, description="Longest generation of one choice, in seconds."
     )
+    batch_limit: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="Most answers of one tenant that a sandbox generates together; 1 shares none.",
+    )
+    batch_window_ms: int = Field(
+        default=10,
+        ge=0,
+        le=50,
+        description="Wait for others to share a sandbox with, in milliseconds, where some may.",
+    )
     body_limit_bytes: int = Field(
         default=2 << 20, ge=1024, description="Largest request body, in bytes."
     )

@@ -15,6 +15,13 @@ class SandboxError(Exception):
         self.attestation = attestation
 
 
+def words(error: BaseException) -> bytes:
+    """Name an error; only our own ones carry a sentence, which holds no value. UTF-8."""
+    name = type(error).__name__
+    text = f"{name}: {error}" if isinstance(error, SandboxError | OSError) else name
+    return text.encode()[:200]
+
+
 class SandboxUnavailable(SandboxError):
     """This kernel lacks a wall that is required. The message names it."""
 

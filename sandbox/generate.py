@@ -1,6 +1,6 @@
 """The decoding loop: one job in, marked tokens out. Runs inside a locked worker."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -48,9 +48,32 @@ def generate(
         GrammarRefused: The answer cannot follow the job's grammar.
     """
     decoding = engine.start(len(job.prompt) + job.max_tokens)
+    answer = answering(job, emit=emit, tell=tell, grammars=grammars)
+    tokens = next(answer)
+    while True:
+        logits = decoding.feed(tokens)
+        try:
+            tokens = answer.send(logits)
+        except StopIteration as ended:
+            end: End = ended.value
+            return end
+
+
+def answering(
+    job: Job,
+    *,
+    emit: Callable[[int], None],
+    tell: Callable[[Likelihood], None],
+    grammars: Grammars | None,
+) -> Generator[Sequence[int], NDArray[np.float32], End]:
+    """Answer a job: yield the tokens to feed, be sent the logits after them, return the end.
+
+    All that an answer's words depend on but the logits is in here, so that it is the same whether
+    they were computed alone or beside others. emit, tell, Raises: as `generate`.
+    """
     sampler = Sampler(job.mark_key, job.trace_id, job.seed)
     context = _last_two(job.prompt)
-    logits = decoding.feed(job.prompt)
+    logits = yield job.prompt
     shaper = Shaper(job.shaping, job.prompt, vocabulary=logits.size)
     constraint = _constraint(grammars, job)
     reason: Literal["stop", "length"] = "length"
@@ -74,7 +97,7 @@ def generate(
         shaper.note(token)
         context = (context[1], token)
         if drawn + 1 < job.max_tokens:
-            logits = decoding.feed([token])
+            logits = yield [token]
     evidence = sampler.evidence()
     return End(
         reason,

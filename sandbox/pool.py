@@ -120,7 +120,7 @@ class Pool:
         Raises:
             SandboxError: The answer is not whole; the error carries the worker's attestation.
         """
-        async with aclosing(self._serve(TokenReader(job), deadline_s=deadline_s)) as items:
+        async with aclosing(self.serve(TokenReader(job), deadline_s=deadline_s)) as items:
             async for item in items:
                 yield item
 
@@ -129,13 +129,14 @@ class Pool:
     ) -> AsyncGenerator[Started | Vector | Finished, None]:
         """Embed texts in a worker of its own, as `run` answers: one vector a text, in order."""
         reader = VectorReader(inputs, dimensions=dimensions)
-        async with aclosing(self._serve(reader, deadline_s=deadline_s)) as items:
+        async with aclosing(self.serve(reader, deadline_s=deadline_s)) as items:
             async for item in items:
                 yield item
 
-    async def _serve(
+    async def serve(
         self, reader: Reader[T], *, deadline_s: float
     ) -> AsyncGenerator[Started | T | Finished, None]:
+        """Have a reader's job answered by a worker of its own, as `run` says."""
         deadline = time.monotonic() + deadline_s
         worker = await self._take(limit_s=deadline_s)
         # A timer rather than a timeout around the reads: it also ends a worker whose reader stalls.

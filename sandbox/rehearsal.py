@@ -11,7 +11,16 @@ def rehearse(engine: Engine, *, prompt_tokens: int, max_tokens: int) -> None:
     cannot. In a worker: the pages that an answer writes become its own, and the engine's code and
     weights are mapped, before somebody waits for it.
     """
-    job = wire.Job(
+    told: list[wire.Likelihood] = []
+    decoded = wire.decode_job(wire.encode(job(prompt_tokens=prompt_tokens, max_tokens=max_tokens)))
+    end = generate(engine, decoded, emit=lambda _: None, tell=told.append)
+    wire.frame(wire.LIKELY, wire.encode(told[0]))
+    wire.frame(wire.END, wire.encode(end))
+
+
+def job(*, prompt_tokens: int, max_tokens: int) -> wire.Job:
+    """Return a job that asks for everything that one may ask for but a grammar."""
+    return wire.Job(
         prompt=[1] * prompt_tokens,
         max_tokens=max_tokens,
         temperature=1.0,
@@ -30,8 +39,3 @@ def rehearse(engine: Engine, *, prompt_tokens: int, max_tokens: int) -> None:
             logit_bias={0: 1.0},
         ),
     )
-    told: list[wire.Likelihood] = []
-    decoded = wire.decode_job(wire.encode(job))
-    end = generate(engine, decoded, emit=lambda _: None, tell=told.append)
-    wire.frame(wire.LIKELY, wire.encode(told[0]))
-    wire.frame(wire.END, wire.encode(end))

@@ -1,4 +1,4 @@
-"""What a zygote's workers do with the one job that each of them gets: speak, or embed.
+"""What a zygote's workers do with the one job or batch that each of them gets: speak, or embed.
 
 Runs inside the jail; what `warm` touched in the zygote is all that a worker can rely on.
 """
@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sandbox import rehearsal, wire
+from sandbox import rehearsal, together, wire
 from sandbox.engines.embedding import EmbeddingEngine
 from sandbox.errors import FrameInvalid
 from sandbox.generate import Engine, generate
@@ -52,6 +52,9 @@ class Speaking:
         """Run jobs, and a grammar."""
         for prompt_tokens, max_tokens in WARM_UPS:
             rehearsal.rehearse(self.engine, prompt_tokens=prompt_tokens, max_tokens=max_tokens)
+        if self._together is not None:
+            batch = wire.encode([rehearsal.job(prompt_tokens=p, max_tokens=4) for p in (4, 28)])
+            self.serve(wire.BATCH, batch, lambda _: None)
         if self.grammars is not None:
             self.grammars.warm()
 
@@ -61,6 +64,8 @@ class Speaking:
 
     def serve(self, kind: bytes, payload: bytes, say: Say) -> wire.End:
         """Generate."""
+        if kind == wire.BATCH and self._together is not None:
+            return self._serve_together(self._together, wire.decode_batch(payload), say)
         if kind != wire.JOB:
             raise FrameInvalid("A worker takes a job and nothing else.")
 
@@ -72,6 +77,21 @@ class Speaking:
 
         job = wire.decode_job(payload)
         return generate(self.engine, job, emit=emit, tell=tell, grammars=self.grammars)
+
+    @property
+    def _together(self) -> together.Engine | None:
+        """The engine, if it can step several sequences at once."""
+        engine = self.engine
+        if isinstance(engine, together.Engine) and engine.batches:
+            return engine
+        return None
+
+    def _serve_together(self, engine: together.Engine, jobs: list[wire.Job], say: Say) -> wire.End:
+        def tell(index: int, kind: bytes, payload: bytes) -> None:
+            say(wire.frame(wire.SEQUENCE, wire.pack_sequence(index, kind, payload)))
+
+        together.generate_together(engine, jobs, say=tell, grammars=self.grammars)
+        return wire.End("stop", NO_MARK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,13 @@ MOST_LIKELY = 20
 # OpenAI's bound on the texts of one request for embeddings, and what a frame has room for.
 MOST_INPUTS = 2048
 MOST_INPUT_TOKENS = 1 << 17
+# Jobs that one worker may answer together.
+MOST_TOGETHER = 8
 
 NOTICES, READY, JOB, TOKENS, END, FAILED = b"N", b"R", b"J", b"T", b"E", b"F"
 LIKELY = b"P"
 INPUTS, VECTOR = b"I", b"V"
+BATCH, SEQUENCE = b"B", b"S"
 REHEARSE = b"H"
 LOADED, SPAWN, WORKER, EXITED = b"L", b"S", b"W", b"X"
 
@@ -132,6 +135,9 @@ class Exited:
 encode = msgspec.msgpack.Encoder().encode
 _job = msgspec.msgpack.Decoder(Job)
 _inputs = msgspec.msgpack.Decoder(Inputs)
+_batch = msgspec.msgpack.Decoder(
+    Annotated[list[Job], msgspec.Meta(min_length=2, max_length=MOST_TOGETHER)]
+)
 _end = msgspec.msgpack.Decoder(End)
 _likelihood = msgspec.msgpack.Decoder(Likelihood)
 _spawned = msgspec.msgpack.Decoder(Spawned)
@@ -193,6 +199,27 @@ def unpack_tokens(payload: bytes) -> tuple[int, ...]:
 def decode_job(payload: bytes) -> Job:
     """Decode a job; raises FrameInvalid if it is not one."""
     return _decoded(_job, payload)
+
+
+def pack_sequence(index: int, kind: bytes, payload: bytes) -> bytes:
+    """Wrap what a frame about one job of a batch says. index: the job's place in it."""
+    return bytes([index]) + kind + payload
+
+
+def split_sequence(payload: bytes) -> tuple[int, bytes, bytes]:
+    """Return what `pack_sequence` wrapped.
+
+    Raises:
+        FrameInvalid: It is too short to be that.
+    """
+    if len(payload) < 2:  # noqa: PLR2004 - an index and a kind
+        raise FrameInvalid(f"A sequence's frame has {len(payload)} bytes.")
+    return payload[0], payload[1:2], payload[2:]
+
+
+def decode_batch(payload: bytes) -> list[Job]:
+    """Decode a batch; raises FrameInvalid if it is none."""
+    return _decoded(_batch, payload)
 
 
 def decode_inputs(payload: bytes) -> Inputs:

@@ -1,10 +1,10 @@
-"""A worker: locks itself down, answers one job, ends. It never returns to its caller."""
+"""A worker: locks itself down, answers one job or batch, ends. It never returns to its caller."""
 
 import os
 from typing import NoReturn
 
 from sandbox import lockdown, wire
-from sandbox.errors import SandboxError
+from sandbox.errors import words
 from sandbox.lockdown import SOCKET, Walls
 from sandbox.services import Service
 
@@ -33,11 +33,9 @@ def _answer(service: Service) -> None:
 
 
 def _report(error: BaseException) -> None:
-    """Tell what failed by its name; only our own errors carry a sentence, which holds no value."""
-    name = type(error).__name__
-    text = f"{name}: {error}" if isinstance(error, SandboxError | OSError) else name
+    """Tell what failed."""
     try:
-        _write(wire.frame(wire.FAILED, text.encode()[:200]))
+        _write(wire.frame(wire.FAILED, words(error)))
     except OSError:
         return
 

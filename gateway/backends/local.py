@@ -1,8 +1,9 @@
-"""The local tier: one confined process a choice, from a pool kept ready."""
+"""The local tier: one confined process a choice or batch, from a pool kept ready."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from gateway.batches import Batches, Sharing
 from gateway.slots import FairSlots
 from sandbox.pool import Finished, Pool, Started
 from sandbox.readings import TokenBatch, Vector
@@ -10,13 +11,29 @@ from sandbox.wire import Inputs, Job
 
 
 class LocalBackend:
-    """Runs jobs in the pool's sandboxes, as many at once as there are slots."""
+    """Runs jobs in the pool's sandboxes, as many at once as there are slots.
 
-    def __init__(self, pool: Pool, slots: FairSlots, *, queue_s: float, deadline_s: float) -> None:
+    sharing: when a tenant's answers may share a sandbox; never if None.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        slots: FairSlots,
+        *,
+        queue_s: float,
+        deadline_s: float,
+        sharing: Sharing | None = None,
+    ) -> None:
         self._pool = pool
         self._slots = slots
         self._queue_s = queue_s
         self._deadline_s = deadline_s
+        self._batches = (
+            Batches(pool, slots, sharing, queue_s=queue_s, deadline_s=deadline_s)
+            if sharing
+            else None
+        )
 
     @property
     def ready(self) -> bool:
@@ -47,6 +64,11 @@ class LocalBackend:
             RequestRefused: 503, no slot came free in time, or too many wait.
             sandbox.errors.SandboxError: The sandbox ended otherwise; its attestation is attached.
         """
+        if self._batches is not None:
+            async with aclosing(self._batches.generate(job, tenant=tenant)) as shared:
+                async for item in shared:
+                    yield item
+            return
         async with (
             self._slots.held(tenant, limit_s=self._queue_s),
             aclosing(self._pool.run(job, deadline_s=self._deadline_s)) as run,

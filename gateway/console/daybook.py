@@ -156,7 +156,7 @@ def _stopped(choices: Sequence[_Choice]) -> Iterator[str]:
     """Yield how sandboxes ended that were killed: by the filter, by a signal, or unseen."""
     for choice in choices:
         end = choice.sandbox.get("end")
-        if isinstance(end, dict) and end.get("how") not in (None, "exit"):
+        if isinstance(end, dict) and end.get("how") not in (None, "exit", "left"):
             yield str(end["how"])
 
 

@@ -98,6 +98,7 @@ def imported(file: GgufFile, *, model_id: str) -> ImportedModel:
         "bos": vocab.bos,
         "quantisation": _quantisation(file),
         "graphs": _places(graphs),
+        "batches": True,
         "source_sha256": hashlib.sha256(file.content).hexdigest(),
         "licence": _text(file.metadata, "general.license"),
     }

@@ -60,10 +60,10 @@ class _Builder:
 
     def written(self) -> OnnxWriter:
         writer = self._writer
-        writer.input("input_ids", TensorProto.INT64, [1, "S"])
-        writer.input("seqlens_k", TensorProto.INT32, [1])
+        writer.input("input_ids", TensorProto.INT64, ["B", "S"])
+        writer.input("seqlens_k", TensorProto.INT32, ["B"])
         writer.input("total", TensorProto.INT32, [])
-        writer.output("logits", TensorProto.FLOAT, [1, 1, self._a.vocab_size])
+        writer.output("logits", TensorProto.FLOAT, ["B", 1, self._a.vocab_size])
         self._rope()
         embedding = self._matrix("token_embd")
         residual, change = self._embed(embedding), ""
@@ -94,7 +94,7 @@ class _Builder:
         self._writer.weight("rope/sin", np.sin(angles).astype(np.float32))
 
     def _embed(self, table: Matrix) -> str:
-        """Look rows up, as exactly as the file holds them: [1, S, hidden]."""
+        """Look rows up, as exactly as the file holds them: [B, S, hidden]."""
         writer = self._writer
         if not isinstance(table, Blocks):
             # The head multiplies by the transpose; a table that is tied is stored both ways.
@@ -106,7 +106,7 @@ class _Builder:
         scales = writer.weight("token_embd/scales", table.scales)
         axis = writer.constant("inner", np.array([-1], np.int64))
         zero = writer.constant("zero", np.array(table.zero, np.float32))
-        width = writer.constant("hidden", np.array([1, -1, self._a.hidden], np.int64))
+        width = writer.constant("hidden", np.array([0, 0, self._a.hidden], np.int64))
         writer.node("Gather", [codes, "input_ids"], ["embedded/codes"])
         writer.node("Cast", ["embedded/codes"], ["embedded/whole"], to=TensorProto.FLOAT)
         writer.node("Sub", ["embedded/whole", zero], ["embedded/centred"])
@@ -149,7 +149,7 @@ class _Builder:
     def _attention(self, name: str, index: int, x: str) -> str:
         """Grouped-query attention over the caller's buffers; q, k and v packed in one row."""
         writer, a = self._writer, self._a
-        cache: list[int | str] = [1, a.kv_heads, "capacity", a.head_dim]
+        cache: list[int | str] = ["B", a.kv_heads, "capacity", a.head_dim]
         for part in ("key", "value"):
             writer.input(f"past_{part}_{index}", TensorProto.FLOAT, cache)
             writer.output(f"present_{part}_{index}", TensorProto.FLOAT, cache)
@@ -182,8 +182,8 @@ class _Builder:
         writer.node("Split", [packed, writer.constant("qkv", np.array(widths))], rows, axis=-1)
         for part, width in zip("qk", widths, strict=False):
             row, count = f"{name}.{part}", width // a.head_dim
-            apart = writer.constant(f"heads{count}", np.array([1, -1, count, a.head_dim], np.int64))
-            whole = writer.constant(f"row{width}", np.array([1, -1, width], np.int64))
+            apart = writer.constant(f"heads{count}", np.array([0, 0, count, a.head_dim], np.int64))
+            whole = writer.constant(f"row{width}", np.array([0, 0, width], np.int64))
             writer.node("Reshape", [row, apart], [f"{row}/heads"])
             writer.node(
                 "SimplifiedLayerNormalization",

@@ -4,33 +4,31 @@ The session is made before the fork with no thread but the caller's; after it a 
 memory and nothing else: no file, no thread, no clock it would have to ask for.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.engines import runtime
-
-# Longer prompts go through in pieces: attention's workspace grows with the piece.
-CHUNK_TOKENS = 512
-# From here on the graph for prompts is the faster one; it has a fixed cost per piece.
-PROMPT_TOKENS = 24
+from sandbox.engines.decoding import Decoding, Sessions
+from sandbox.engines.together import Together
 
 
 class OnnxEngine:
     """A loaded model.
 
     vocab_size: V. eos: token ids that end an answer. context_length: most tokens of one decoding.
+    batches: whether several sequences can be stepped at once.
     """
 
-    def __init__(self, sessions: "Sessions", config: Mapping[str, Any]) -> None:
+    def __init__(self, sessions: Sessions, config: Mapping[str, Any]) -> None:
         self.vocab_size = int(config["vocab_size"])
         self.eos = tuple(int(token) for token in config["eos"])
         self.context_length = int(config["context_length"])
+        self.batches = bool(config.get("batches", False))
         self._layers = int(config["layers"])
-        self._cache_shape = (1, int(config["kv_heads"]), int(config["head_dim"]))
+        self._cache_shape = (int(config["kv_heads"]), int(config["head_dim"]))
         self._sessions = sessions
 
     @staticmethod
@@ -59,7 +57,7 @@ class OnnxEngine:
         sessions = Sessions(prompt=session("prompt"), step=session("step"))
         return OnnxEngine(sessions, header["config"])
 
-    def start(self, length: int) -> "Decoding":
+    def start(self, length: int) -> Decoding:
         """Make room for `length` tokens, prompt and answer together.
 
         Raises:
@@ -67,105 +65,26 @@ class OnnxEngine:
         """
         if not 1 <= length <= self.context_length:
             raise ValueError(f"A decoding of {length} tokens; 1 to {self.context_length} fit.")
-        batch, heads, size = self._cache_shape
-        names = [f"{part}_{layer}" for layer in range(self._layers) for part in ("key", "value")]
-        caches = {name: np.zeros((batch, heads, length, size), np.float32) for name in names}
+        caches = self._caches(1, length)
         return Decoding(self._sessions, caches, length=length, vocab_size=self.vocab_size)
 
-
-@dataclass(frozen=True, slots=True)
-class Sessions:
-    """A model's two graphs over the same weights (docs/formats/onnx-gqa-v1.md).
-
-    prompt: many positions, no logits. step: few positions, logits after the last.
-    """
-
-    prompt: Any
-    step: Any
-
-
-class Decoding:
-    """One sequence: the keys and values of what was fed so far."""
-
-    def __init__(
-        self,
-        sessions: Sessions,
-        caches: Mapping[str, NDArray[np.float32]],
-        *,
-        length: int,
-        vocab_size: int,
-    ) -> None:
-        self._sessions = sessions
-        self._caches = caches
-        self._length = length
-        self._fed = 0
-        self._last = np.zeros(1, np.int32)
-        self._total = np.zeros((), np.int32)
-        self._logits = np.zeros((1, 1, vocab_size), np.float32)
-        self._token = np.zeros((1, 1), np.int64)
-        # Steps of one token are all alike: bound once, and only the buffers' contents change.
-        self._one = self._binding_with_logits(self._token)
-
-    def feed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """Append tokens and return the logits [V] that follow the last of them.
+    def start_together(self, rows: int, length: int) -> Together:
+        """Make room for sequences of at most `length` tokens each, as `start` for one.
 
         Raises:
-            ValueError: There are none, or more than there is room for.
+            ValueError: `length` is not from 1 to `context_length`, or the model's graph takes one.
         """
-        if not tokens or self._fed + len(tokens) > self._length:
-            raise ValueError(f"{len(tokens)} tokens after {self._fed} of {self._length}.")
-        rest = tokens
-        while len(rest) > PROMPT_TOKENS:
-            # The last token stays for the step: its logits are the ones that are wanted.
-            size = min(CHUNK_TOKENS, len(rest) - 1)
-            self._prompt(rest[:size])
-            rest = rest[size:]
-        return self._step(rest)
+        if not 1 <= length <= self.context_length or not self.batches:
+            raise ValueError(f"{rows} decodings of {length} tokens side by side.")
+        return Together(
+            self._sessions,
+            self._caches(rows, length),
+            rows=rows,
+            length=length,
+            vocab_size=self.vocab_size,
+        )
 
-    def _prompt(self, tokens: Sequence[int]) -> None:
-        self._advance(len(tokens))
-        binding = self._binding(self._sessions.prompt, np.array([tokens], np.int64))
-        self._sessions.prompt.run_with_iobinding(binding)
-
-    def _step(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        self._advance(len(tokens))
-        if len(tokens) == 1:
-            self._token[0, 0] = tokens[0]
-            binding = self._one
-        else:
-            binding = self._binding_with_logits(np.array([tokens], np.int64))
-        self._sessions.step.run_with_iobinding(binding)
-        logits: NDArray[np.float32] = self._logits[0, 0].copy()
-        return logits
-
-    def _advance(self, count: int) -> None:
-        self._fed += count
-        self._last[0] = self._fed - 1
-        self._total[...] = self._fed
-
-    def _binding_with_logits(self, ids: NDArray[np.int64]) -> Any:
-        binding = self._binding(self._sessions.step, ids)
-        _bind_output(binding, "logits", self._logits)
-        return binding
-
-    def _binding(self, session: Any, ids: NDArray[np.int64]) -> Any:
-        """Bind inputs and outputs to memory of ours; keys and values are extended in place."""
-        binding = session.io_binding()
-        binding.bind_cpu_input("input_ids", ids)
-        binding.bind_cpu_input("seqlens_k", self._last)
-        binding.bind_cpu_input("total", self._total)
-        for name, cache in self._caches.items():
-            binding.bind_cpu_input(f"past_{name}", cache)
-            _bind_output(binding, f"present_{name}", cache)
-        return binding
-
-
-def _bind_output(binding: Any, name: str, value: NDArray[np.float32]) -> None:
-    binding.bind_output(
-        name=name,
-        device_type="cpu",
-        device_id=0,
-        element_type=np.float32,
-        shape=value.shape,
-        buffer_ptr=value.ctypes.data,
-    )
+    def _caches(self, rows: int, length: int) -> dict[str, NDArray[np.float32]]:
+        heads, size = self._cache_shape
+        names = [f"{part}_{layer}" for layer in range(self._layers) for part in ("key", "value")]
+        return {name: np.zeros((rows, heads, length, size), np.float32) for name in names}

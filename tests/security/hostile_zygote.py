@@ -25,6 +25,7 @@ ANSWER, TWO_TOKENS, CRASH, SPIN, DRIP, BOMB, HUGE_FRAME, OTHER_VERSION, FLOOD, L
     1, 12
 )
 WRITE_WEIGHTS, UNLOCK_WEIGHTS, PUNCH_WEIGHTS, HOLD, NOT_FINITE, SILENT_EXIT = range(12, 18)
+MISPLACED, FOREIGN = range(18, 20)
 FIRST_ATTACK = 100
 
 # Exit codes by which an attack tells what became of it; an errno is below both.
@@ -35,6 +36,8 @@ REPORTED_MEMORY_ERROR = 240
 class Engine:
     """Misbehaves on command. weights: a sealed, read-only mapping, as the real engine has."""
 
+    batches = True
+
     def __init__(self, weights):
         self.zygote = os.getpid()
         self.gateway = os.getppid()
@@ -42,6 +45,28 @@ class Engine:
 
     def start(self, _length):
         return Decoding(self)
+
+    def start_together(self, rows, _length):
+        return Beside([Decoding(self) for _ in range(rows)])
+
+
+class Beside:
+    """Sequences side by side, each of which does what its own prompt says."""
+
+    def __init__(self, rows):
+        self._rows = rows
+
+    def begin(self, row, prompt):
+        return self._rows[row].feed(list(prompt))
+
+    def copy(self, row, *, source):
+        self._rows[row].follow(self._rows[source])
+
+    def step(self, tokens):
+        return np.stack([r.feed([t]) for r, t in zip(self._rows, tokens, strict=True)])
+
+    def keep(self, rows):
+        self._rows = [self._rows[row] for row in rows]
 
 
 class Decoding:
@@ -64,6 +89,9 @@ class Decoding:
         if self._what == NOT_FINITE:
             return np.full(VOCABULARY, np.nan, np.float32)
         return np.random.default_rng(sum(self._seen)).normal(size=VOCABULARY).astype(np.float32)
+
+    def follow(self, other):
+        self._seen, self._what = list(other._seen), other._what
 
     def _first(self, tokens):
         if self._what >= FIRST_ATTACK:
@@ -128,6 +156,19 @@ def _lie(_):
     _say(wire.frame(wire.END, wire.encode(end)))
 
 
+def _misplaced(_):
+    """Answer a job of the batch that ended, or never was."""
+    tokens = wire.pack_sequence(200, wire.TOKENS, wire.pack_tokens([5]))
+    _say(wire.frame(wire.SEQUENCE, tokens))
+    _spin(None)
+
+
+def _foreign(_):
+    """Wrap a kind of frame that is none of a job's."""
+    _say(wire.frame(wire.SEQUENCE, wire.pack_sequence(0, wire.VECTOR, bytes(4))))
+    _spin(None)
+
+
 def _linger(_):
     """Say that the answer is whole, and stay."""
     evidence = {"status": "unmarked", "marked": 0, "log_evidence": 0.0}
@@ -162,6 +203,8 @@ BEHAVIOURS = {
     FLOOD: _flood,
     LIE: _lie,
     LINGER: _linger,
+    MISPLACED: _misplaced,
+    FOREIGN: _foreign,
     WRITE_WEIGHTS: _write_weights,
     # mprotect to writable; MADV_REMOVE, which would punch a hole for everyone.
     UNLOCK_WEIGHTS: lambda engine: _exit_with_errno_of(10, _address(engine.weights), 4096, 3),

@@ -27,6 +27,7 @@ def test_config_tells_what_engine_and_catalogue_need(smollm2, smollm2_gguf):
         "eos": [2, 0],
         "bos": 1,
         "quantisation": "Q4_1",
+        "batches": True,
         "source_sha256": hashlib.sha256(smollm2_gguf.read_bytes()).hexdigest(),
         "licence": "apache-2.0",
     }

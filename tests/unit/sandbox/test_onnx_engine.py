@@ -12,7 +12,8 @@ import pytest
 
 from gateway.models.importing import import_gguf
 from gateway.models.tokenizer import Tokenizer
-from sandbox.engines.onnx import CHUNK_TOKENS, OnnxEngine
+from sandbox.engines.decoding import CHUNK_TOKENS
+from sandbox.engines.onnx import OnnxEngine
 
 # Over 256 tokens, so that attention looks back over a good distance.
 TEXT = """\
