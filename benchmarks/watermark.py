@@ -24,32 +24,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from benchmarks.contract import REPOSITORY, Figure, Samples, parser, report
+from benchmarks.contract import Figure, parser, report
+from benchmarks.watermark_human import human_tokens
 from benchmarks.watermark_peers import Kgw, SynthId
+from benchmarks.watermark_speed import MILLION, speeds
 from benchmarks.watermark_texts import Answer, cached, complete, default_cache, key_of, trace_id_of
-from gateway.models.fetch import fetch
-from gateway.models.importing import import_gguf
-from gateway.models.tokenizer import Tokenizer
 from watermark import bounds, score, windows
 from watermark.code import LENGTH, encode, symbols
 from watermark.detector import detect
 from watermark.issued import IssuedIds
 from watermark.passage import read
 from watermark.prf import MarkCipher
-from watermark.sampler import Sampler
 from watermark.tally import tally
 
 FULL_PROMPTS = 1024
 QUICK_ANSWERS = 30
-MILLION = 1_000_000
 FALSE_TESTS = 10_000_000
-HUMAN_FOLDERS = (
-    Path("/usr/share/common-licenses"),
-    Path("/usr/share/games/fortunes"),
-    Path("/usr/share/doc"),
-    Path("/usr/share/perl"),
-    Path("/usr/lib/python3/dist-packages"),
-)
 HUMAN_CHARACTERS = 20_000_000
 LOW = 1e-3
 Z_95 = 1.959964
@@ -68,13 +58,13 @@ def main() -> None:
         complete(given.cache, answers=prompts, jobs=given.jobs)
     most = None if not given.quick else QUICK_ANSWERS
     answers = {arm: list(group) for arm, group in _by_arm(cached(given.cache), most)}
-    human = _human_tokens(HUMAN_CHARACTERS // (80 if given.quick else 1))
+    human = human_tokens(HUMAN_CHARACTERS // (80 if given.quick else 1))
     limit_s = given.false_traces_s or (6 if given.quick else (3600 if given.full else 120))
     figures = [
         *_tracing(answers, human),
         _false_traces(human, limit_s=limit_s, jobs=given.jobs),
         *_costs(answers),
-        *_speeds(),
+        *speeds(),
         *_peers(answers),
     ]
     report(figures, destination=given.json)
@@ -237,60 +227,6 @@ def _costs(answers: dict[str, list[Answer]]) -> list[Figure]:
     ]
 
 
-def _speeds() -> list[Figure]:
-    return [_sampler_speed(), _detection_speed(), _search_speed()]
-
-
-def _sampler_speed() -> Figure:
-    rng = np.random.default_rng(9)
-    ids = np.sort(rng.choice(49152, 100, replace=False))
-    probs = rng.dirichlet(np.full(100, 0.2))
-    times = []
-    for _ in range(9):
-        sampler = Sampler(bytes(32), 7, bytes(32))
-        begun = time.perf_counter()
-        for step in range(2000):
-            sampler.draw((step, step + 1), ids, probs)
-        times.append((time.perf_counter() - begun) / 2000 * 1e6)
-    taken = Samples(times)
-    return Figure("sampler_us_per_token", taken.median, "us", "<= 15", ours=f"{taken} us")
-
-
-def _detection_speed() -> Figure:
-    rng = np.random.default_rng(10)
-    texts = [rng.integers(0, 49152, 200).tolist() for _ in range(40)]
-    rates = []
-    for _ in range(7):
-        begun = time.perf_counter()
-        for text in texts:
-            detect(text, {"a": bytes(32)})
-        rates.append(len(texts) * 200 / (time.perf_counter() - begun))
-    taken = Samples(rates)
-    return Figure(
-        "detect_tokens_per_s", taken.median, "tokens/s", ">= 40000", ours=f"{taken}, 200 tokens"
-    )
-
-
-def _search_speed() -> Figure:
-    rng = np.random.default_rng(11)
-    issued = IssuedIds(rng.integers(0, 2**32, MILLION, dtype=np.uint32))
-    passage = read(rng.integers(0, 49152, 200).tolist())
-    edges = np.array([0, passage.size])
-    table = tally(MarkCipher(bytes(32)), passage, edges).table(1, 0, passage.size)
-    floor = bounds.needed(
-        bounds.LOG_STATED,
-        tests=bounds.Tests(198, keys=1, modes=2, trials=1).inverse_share(198),
-        hypotheses=MILLION,
-    )
-    times = []
-    for _ in range(15):
-        begun = time.perf_counter()
-        issued.search(table, floor=min(floor, float(table.max(axis=1).sum()) - 5))
-        times.append((time.perf_counter() - begun) * 1e3)
-    taken = Samples(times)
-    return Figure("search_1e6_ms", taken.median, "ms", "<= 25", ours=f"{taken} ms")
-
-
 def _peers(answers: dict[str, list[Answer]]) -> list[Figure]:
     """Zero-bit detection at p <= 1e-6 of each scheme on its own answers to the same prompts."""
     figures = []
@@ -345,32 +281,6 @@ def _told(rate: Rate) -> str:
     spread = Z_95 * math.sqrt(share * (1 - share) / tried + Z_95**2 / (4 * tried**2))
     spread /= 1 + Z_95**2 / tried
     return f"{good}/{tried} [{centre - spread:.3f}, {centre + spread:.3f}]"
-
-
-def _human_tokens(characters: int) -> list[int]:
-    """Return tokens of what Debian's and PyPI's packages ship for people to read."""
-    model = import_gguf(fetch("smollm2-135m", into=REPOSITORY / ".sealgate" / "cache"))
-    tokenizer = Tokenizer(model.assets["tokenizer.json"])
-    pieces, left = [], characters
-    for path in _human_files():
-        text = path.read_text(encoding="utf-8", errors="ignore")[:60_000]
-        pieces.append(text[:left])
-        left -= len(pieces[-1])
-        if left <= 0:
-            break
-    return [token for piece in pieces for token in tokenizer.encode(piece)]
-
-
-def _human_files() -> Iterator[Path]:
-    packages = sorted(Path(np.__file__).parents[1].glob("*.dist-info/**/*"))
-    for folder in HUMAN_FOLDERS:
-        packages += sorted(folder.rglob("*")) if folder.is_dir() else []
-    for path in packages:
-        readable = path.suffix in {"", ".md", ".rst", ".txt", ".u8", ".pod"} or (
-            path.name in {"METADATA", "copyright"}
-        )
-        if path.is_file() and readable and path.stat().st_size > 2000:  # noqa: PLR2004
-            yield path
 
 
 if __name__ == "__main__":
