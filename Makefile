@@ -88,6 +88,7 @@ format: setup
 # Run after editing the dependencies in pyproject.toml.
 lock: setup
 	$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra demo --output-file requirements.lock pyproject.toml
+	$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(foreach extra,demo anchors aws backup otel pkcs11 postgres,--extra $(extra)) --output-file requirements-image.lock pyproject.toml
 	$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --unsafe-package torch --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(foreach extra,demo anchors aws backup insight otel pkcs11 postgres train dev,--extra $(extra)) --output-file requirements-dev.lock pyproject.toml
 
 clean:
