@@ -344,3 +344,12 @@ def test_a_killed_broker_is_gone(tmp_path, keyring):
         for _ in range(2):
             with pytest.raises(BrokerGone):
                 client.active_epoch("watermark")
+
+
+@pytest.mark.parametrize("ask", ["active_epoch", "epochs"])
+def test_an_answer_without_what_was_asked_for_is_no_answer(ask):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(frame(b"{}"))
+        with pytest.raises(FrameInvalid, match="Start the gateway again"):
+            getattr(BrokerClient(ours), ask)("watermark")
