@@ -1,115 +1,135 @@
-"""What decoding several answers at once would gain: the reference model's own graph, widened.
+"""What decoding several answers at once gains: in the engine alone, and through a whole gateway.
 
-Nothing that serves does this: a worker answers one choice, alone (docs/decisions/0006-batches.md).
-Processor time, since one thread does the work and other work may share its core.
+In the engine: processor time, since one thread does the work and other work may share its core.
+Through the gateway: tokens a second of all answers together, where more clients of one tenant ask
+than there are cores; every core has a sandbox at work with batches off as with batches on.
 """
 
+import http.client
+import json
 import os
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 # This directory holds scripts named after the packages they measure: look in the one above.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-import onnx
+import gateway_servers as servers
 from contract import REPOSITORY, Figure, Samples, in_turns, parser, report
-from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from gateway.models.fetch import fetch
-from gateway.models.importing import ImportedModel, import_gguf
-from sandbox.engines import runtime
+from gateway.models.importing import import_gguf
+from gateway.models.trial import engine
+from sandbox.engines.onnx import OnnxEngine
 
 SIZES = (1, 2, 4, 8)
 CONTEXT, PROMPT, STEPS = 128, 64, 16
+# Sequences that share a sandbox of the gateway's, as the figure's name says.
+TOGETHER = 4
+MODEL = "smollm2-135m"
+ANSWER_TOKENS = 48
 
 
 def main() -> None:
     """Measure and report."""
     arguments = parser(__doc__.splitlines()[0]).parse_args()
-    model = import_gguf(fetch("smollm2-135m", into=REPOSITORY / ".sealgate" / "cache"))
-    session = widened(model)
-    measures = [lambda size=size: Batch(session, model, size).tokens_per_s() for size in SIZES]
-    rates = [Samples(taken) for taken in in_turns(*measures, rounds=3 if arguments.quick else 9)]
-    alone = rates[0]
-    figures = [
-        Figure(f"batch_{size}_gain", rate.median / alone.median, "x", ">= 1",
-               ours=f"{rate} tokens/s", peer=f"{alone} tokens/s")
-        for size, rate in zip(SIZES[1:], rates[1:], strict=True)
-    ]  # fmt: skip
+    figures = [*through_engine(rounds=2 if arguments.quick else 9),
+               *through_gateway(rounds=1 if arguments.quick else 7)]  # fmt: skip
     report(figures, destination=arguments.json)
 
 
-def widened(model: ImportedModel) -> Any:
-    """Load the graph of steps with any number of sequences where the served one has one."""
-    place = model.config["graphs"]["step"]
-    step = onnx.load_from_string(model.graph[place["offset"] : place["offset"] + place["length"]])
-    for value in (*step.graph.input, *step.graph.output):
-        dims = value.type.tensor_type.shape.dim
-        if dims:
-            dims[0].dim_param = "B"
-    for constant in step.graph.initializer:
-        if constant.name == "hidden":
-            width = int(numpy_helper.to_array(constant)[-1])
-            constant.CopyFrom(numpy_helper.from_array(np.array([0, 0, width]), "hidden"))
-    library = runtime.runtime()
-    values = {n: library.OrtValue.ortvalue_from_numpy(v) for n, v in model.tensors.items()}
-    return runtime.session(library, memoryview(step.SerializeToString()), values)
+def through_engine(*, rounds: int) -> Iterator[Figure]:
+    """Compare batches of each size with one sequence decoded by itself."""
+    loaded = engine(import_gguf(fetch(MODEL, into=REPOSITORY / ".sealgate" / "cache")))
+    measures = [lambda size=size: tokens_per_s(loaded, size) for size in SIZES]
+    alone, *batches = (Samples(taken) for taken in in_turns(*measures, rounds=rounds))
+    for size, rate in zip(SIZES[1:], batches, strict=True):
+        yield _figure(f"engine_batch_{size}_gain", rate, alone, ">= 1")
 
 
-class Batch:
-    """Sequences side by side in one set of buffers, all as long as one another."""
-
-    def __init__(self, session: Any, model: ImportedModel, size: int) -> None:
-        config, self._session = model.config, session
-        shape = (size, config["kv_heads"], CONTEXT, config["head_dim"])
-        self._total = np.zeros((), np.int32)
-        self._last = np.zeros(size, np.int32)
-        self._logits = np.zeros((size, 1, config["vocab_size"]), np.float32)
-        self._caches = {
-            f"{part}_{layer}": np.zeros(shape, np.float32)
-            for layer in range(config["layers"])
-            for part in ("key", "value")
-        }
-        self.feed(np.ones((size, PROMPT), np.int64))
-
-    def feed(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Append tokens, [B, S], and return the most likely next ones, [B, 1]."""
-        self._total += ids.shape[1]
-        self._last[:] = self._total - 1
-        binding = self._session.io_binding()
-        binding.bind_cpu_input("input_ids", ids)
-        binding.bind_cpu_input("seqlens_k", self._last)
-        binding.bind_cpu_input("total", self._total)
-        for name, cache in self._caches.items():
-            binding.bind_cpu_input(f"past_{name}", cache)
-            _bind(binding, f"present_{name}", cache)
-        _bind(binding, "logits", self._logits)
-        self._session.run_with_iobinding(binding)
-        return self._logits.argmax(-1)
-
-    def tokens_per_s(self) -> float:
-        """Decode greedily; return the tokens of all sequences a second of processor time."""
-        tokens = np.ones((len(self._last), 1), np.int64)
-        begun = time.process_time()
-        for _ in range(STEPS):
-            tokens = self.feed(tokens)
-        return STEPS * len(self._last) / (time.process_time() - begun)
+def tokens_per_s(loaded: OnnxEngine, size: int) -> float:
+    """Decode greedily; return the tokens of all sequences a second of processor time."""
+    prompt, rows = [1] * PROMPT, range(size)
+    if size == 1:
+        alone = loaded.start(CONTEXT)
+        alone.feed(prompt)
+    else:
+        together = loaded.start_together(size, CONTEXT)
+        for row in rows:
+            together.begin(row, prompt)
+    tokens = [1] * size
+    begun = time.process_time()
+    for _ in range(STEPS):
+        logits = [alone.feed(tokens)] if size == 1 else together.step(tokens)
+        tokens = [int(each.argmax()) for each in logits]
+    return STEPS * size / (time.process_time() - begun)
 
 
-def _bind(binding: Any, name: str, value: NDArray[np.float32]) -> None:
-    binding.bind_output(
-        name=name,
-        device_type="cpu",
-        device_id=0,
-        element_type=np.float32,
-        shape=value.shape,
-        buffer_ptr=value.ctypes.data,
-    )
+def through_gateway(*, rounds: int) -> Iterator[Figure]:
+    """Compare a gateway whose sandboxes are shared with one where each has an answer of its own."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        home = servers.prepared(directory, servers.free_port())
+        (directory / "on").mkdir()
+        off = stack.enter_context(serving(home, directory, limit=1))
+        again = servers.copied(home, directory / "on")
+        on = stack.enter_context(serving(again, directory, limit=TOGETHER))
+        for server in (off, on):
+            asked(server, 0)
+        rates = in_turns(lambda: loaded(off), lambda: loaded(on), rounds=rounds)
+    alone, together = map(Samples, rates)
+    yield _figure(f"batch_gain_{TOGETHER}", together, alone, ">= 1.5")
+
+
+@contextmanager
+def serving(home: servers.Home, directory: Path, *, limit: int) -> Iterator[servers.Server]:
+    """Serve the reference model, as many sandboxes at work as there are cores."""
+    cores = str(os.cpu_count() or 1)
+    settings = {
+        "SEALGATE_BATCH_LIMIT": str(limit),
+        "SEALGATE_WORKERS": cores,
+        "SEALGATE_CONCURRENCY": cores,
+        "SEALGATE_QUEUE_S": "120",
+    }
+    with servers.gateway(home, directory, settings) as server:
+        yield server
+
+
+def loaded(server: servers.Server) -> float:
+    """Have clients ask at once, enough to fill every sandbox twice; return tokens a second."""
+    clients = 2 * TOGETHER * (os.cpu_count() or 1)
+    with ThreadPoolExecutor(clients) as pool:
+        begun = time.perf_counter()
+        tokens = sum(pool.map(lambda number: asked(server, number), range(clients)))
+        return tokens / (time.perf_counter() - begun)
+
+
+def asked(server: servers.Server, number: int) -> int:
+    """Ask for one answer and return how many tokens it had."""
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": f"Tell me {number + 2} things about a ward."}],
+        "max_tokens": ANSWER_TOKENS,
+    }
+    headers = {"Authorization": f"Bearer {server.key}", "Content-Type": "application/json"}
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
+    try:
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+        answer = json.load(connection.getresponse())
+    finally:
+        connection.close()
+    return int(answer["usage"]["completion_tokens"])
+
+
+def _figure(name: str, ours: Samples, peer: Samples, target: str) -> Figure:
+    gain = ours.median / peer.median
+    return Figure(name, gain, "x", target, ours=f"{ours} tokens/s", peer=f"{peer} tokens/s")
 
 
 if __name__ == "__main__":

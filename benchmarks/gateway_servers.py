@@ -111,9 +111,12 @@ def copied(home: Home, directory: Path) -> Home:
 
 
 @contextmanager
-def gateway(home: Home, directory: Path) -> Iterator[Server]:
-    """Serve a home. directory: where `prepared` left its files."""
+def gateway(
+    home: Home, directory: Path, settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Serve a home. directory: where `prepared` left its files. settings: in the environment."""
     settings = {
+        **(settings or {}),
         "SEALGATE_TIERS_FILE": str(directory / "tiers.toml"),
         "SEALGATE_POLICY_FILE": str(directory / "policy.toml"),
         "SEALGATE_KEY_FILE": str(home.custodian),
