@@ -15,7 +15,7 @@ from gateway.identity import Credential, Role
 from gateway.issuance import added, state
 from gateway.scopes import Scopes
 
-app = typer.Typer(help="API credentials: add, list, revoke.", no_args_is_help=True)
+app = typer.Typer(help="API credentials: add, list, rotate, revoke.", no_args_is_help=True)
 
 
 @app.command()

@@ -38,7 +38,7 @@ EXAMPLES = {
         "sealgate keys backup keys.backup --shares 5 --threshold 3 --shares-into shares",
     ),
     "keys restore": (
-        "sealgate keys restore keys.backup --share-file shares/1 --share-file shares/4",
+        "sealgate keys restore keys.backup --share-file share-1.txt --share-file share-4.txt",
     ),
     "keys recovery-key": ("sealgate keys recovery-key recovery.key",),
     "policy check": (
