@@ -117,7 +117,7 @@ class Settings(BaseSettings):
         default=None, description="File whose first line is that client's secret, if it has one."
     )
     console_key_changes: bool = Field(
-        default=True, description="Whether keys may be rotated and destroyed in the console."
+        default=False, description="Whether keys may be rotated and destroyed in the console."
     )
     tls_certificate: Path | None = Field(
         default=None, description="PEM file of the certificate chain that TLS is served with."

@@ -52,7 +52,7 @@ class Parts(SimpleNamespace):
 def gateway(directory: Path, *, throttle=100, **settings):
     """Yield a gateway whose home is `directory`, with a credential of each role."""
     home = homes.create(directory)
-    settings = Settings(home=directory, origin=ORIGIN, **settings)
+    settings = Settings(home=directory, origin=ORIGIN, **{"console_key_changes": True} | settings)
     keyring = Keyring.create(home.keyring, KeyFile.create(directory.parent / "key"))
     ours, theirs = socket.socketpair()
     changes = permitted(keyring) if settings.console_key_changes else forbidden
