@@ -7,34 +7,8 @@ import pytest
 
 from audit.checkpoint import VerifierKey
 from audit.verify import verify_consistency
-from gateway.cli import main
-from gateway.settings import Settings
 
 LAST_MONTH = "2020-01"
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"SEALGATE_{name.upper()}", raising=False)
-    monkeypatch.setenv("SEALGATE_KEY_FILE", str(tmp_path / "key"))
-    monkeypatch.setenv("SEALGATE_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def sealgate(home, monkeypatch, capsys):
-    """Runs one command in this process; returns exit code, standard output and error."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["sealgate", *words])
-        with pytest.raises(SystemExit) as left:
-            main.main()
-        told = capsys.readouterr()
-        return left.value.code or 0, told.out, told.err
-
-    assert run("init")[0] == 0
-    return run
 
 
 def told(sealgate, *words):

@@ -5,35 +5,9 @@ import json
 
 import pytest
 
-from gateway.cli import main
-from gateway.settings import Settings
 from tests import tiny_shapes
 
 TEXT = "The nurse wrote every dose down twice, and read both entries aloud at noon. " * 120
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"SEALGATE_{name.upper()}", raising=False)
-    monkeypatch.setenv("SEALGATE_KEY_FILE", str(tmp_path / "key"))
-    monkeypatch.setenv("SEALGATE_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def sealgate(home, monkeypatch, capsys):
-    """Runs one command in this process; returns exit code, standard output and error."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["sealgate", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            main.main()
-        told = capsys.readouterr()
-        return left.value.code or 0, told.out, told.err
-
-    assert run("init")[0] == 0
-    return run
 
 
 @pytest.fixture

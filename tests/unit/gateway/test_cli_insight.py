@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 from audit.store import existing_log
-from gateway.cli import main
 from gateway.cli.session import opened
 from gateway.insight import rollups
 from gateway.insight.history import HOUR_MS
-from gateway.settings import Settings
 from gateway.tiers import TUNED, RoutingTable, load
 from tests.unit.audit.appending import outcome
 
@@ -47,29 +45,10 @@ tenants = ["ward-a"]
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"SEALGATE_{name.upper()}", raising=False)
+def home(home, tmp_path, monkeypatch):
     (tmp_path / "tiers.toml").write_text(TIERS)
-    monkeypatch.setenv("SEALGATE_KEY_FILE", str(tmp_path / "key"))
-    monkeypatch.setenv("SEALGATE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SEALGATE_TIERS_FILE", str(tmp_path / "tiers.toml"))
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def sealgate(home, monkeypatch, capsys):
-    """Runs one command in this process; returns exit code, standard output and error."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["sealgate", *words])
-        with pytest.raises(SystemExit) as left:
-            main.main()
-        told = capsys.readouterr()
-        return left.value.code or 0, told.out, told.err
-
-    assert run("init")[0] == 0
-    return run
+    return home
 
 
 def ended(index, *, at_ms, tier="edge", **own):

@@ -5,29 +5,8 @@ import json
 import pytest
 
 from gateway import incidents
-from gateway.cli import main
 from gateway.errors import IncidentStepInvalid, IncidentUnknown
 from gateway.incidents import Step
-from gateway.settings import Settings
-
-
-@pytest.fixture
-def sealgate(tmp_path, monkeypatch, capsys):
-    """Runs one command at a home of its own; returns exit code, standard output and error."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"SEALGATE_{name.upper()}", raising=False)
-    monkeypatch.setenv("SEALGATE_KEY_FILE", str(tmp_path / "key"))
-    monkeypatch.setenv("SEALGATE_HOME", str(tmp_path / "home"))
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["sealgate", *words])
-        with pytest.raises(SystemExit) as left:
-            main.main()
-        told = capsys.readouterr()
-        return left.value.code or 0, told.out, told.err
-
-    assert run("init")[0] == 0
-    return run
 
 
 def told(sealgate, *words):

@@ -8,12 +8,10 @@ import pytest
 from gateway import draining
 from gateway.balancer import Balancer, Endpoint
 from gateway.breakers import Breaker
-from gateway.cli import main
 from gateway.draining import Order, Standing
 from gateway.errors import RequestRefused, SettingsInvalid
 from gateway.router import AUTO, Candidate, Wanted
 from gateway.routes import _Own
-from gateway.settings import Settings
 from gateway.slots import FairSlots
 
 WANTED = Wanted("ward", "public", AUTO, 0, 10, 10)
@@ -71,24 +69,6 @@ def test_an_order_that_makes_no_sense_changes_nothing_and_warns(tmp_path, caplog
         draining.read(tmp_path)
     os.unlink(tmp_path / draining.FILE)  # noqa: PTH108 - the plain call
     assert standing.order == Order()
-
-
-@pytest.fixture
-def sealgate(tmp_path, monkeypatch, capsys):
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"SEALGATE_{name.upper()}", raising=False)
-    monkeypatch.setenv("SEALGATE_KEY_FILE", str(tmp_path / "key"))
-    monkeypatch.setenv("SEALGATE_HOME", str(tmp_path / "home"))
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["sealgate", *words])
-        with pytest.raises(SystemExit) as left:
-            main.main()
-        told = capsys.readouterr()
-        return left.value.code or 0, told.out, told.err
-
-    assert run("init")[0] == 0
-    return run
 
 
 def test_commands_give_an_order_with_an_entry_each(sealgate, tmp_path):

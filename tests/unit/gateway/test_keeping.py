@@ -12,12 +12,10 @@ from audit import events, evidence, forgetting, holds
 from audit.errors import ContentUnknown, LogUnavailable
 from audit.store import open_log
 from gateway import keeping, logbook
-from gateway.cli import main
 from gateway.identity import Principal, Role
 from gateway.keeping import ANSWER, PROMPT, Keeper, contents
 from gateway.policy import Policy
 from gateway.question import Question
-from gateway.settings import Settings
 from privacy.custodians.keyfile import KeyFile
 from privacy.keyring import Keyring
 
@@ -134,24 +132,6 @@ def test_term_that_is_over_is_recorded_and_enforced(place, question, monkeypatch
     assert event["api"]["operation"] == "content.expired"
     assert event["sealgate"]["detail"] == {"contents": 1}
     assert place.listed() == []
-
-
-@pytest.fixture
-def sealgate(tmp_path, monkeypatch, capsys):
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"SEALGATE_{name.upper()}", raising=False)
-    monkeypatch.setenv("SEALGATE_KEY_FILE", str(tmp_path / "key"))
-    monkeypatch.setenv("SEALGATE_HOME", str(tmp_path / "home"))
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["sealgate", *words])
-        with pytest.raises(SystemExit) as left:
-            main.main()
-        told = capsys.readouterr()
-        return left.value.code or 0, told.out, told.err
-
-    assert run("init")[0] == 0
-    return run
 
 
 def test_operator_reads_kept_text_on_record_until_it_is_shredded(sealgate, tmp_path, question):
