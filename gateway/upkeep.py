@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -43,12 +44,10 @@ async def flushed(budgets: Budgets, fingerprints: Fingerprints) -> AsyncIterator
                     # No spending is forgotten: the next one writes it too.
                     _log.warning("%s was not written: %s", what, type(error).__name__)
 
-    task = asyncio.create_task(keep())
     try:
-        yield
+        async with _beside(keep()):
+            yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         await asyncio.to_thread(fingerprints.flush)
 
 
@@ -70,12 +69,10 @@ async def exchanged(limits: RequestLimits, replicas: Replicas | None) -> AsyncIt
                 _log.warning("Limits were not exchanged: %s", type(error).__name__)
             await asyncio.sleep(EXCHANGE_S)
 
-    task = asyncio.create_task(keep())
     try:
-        yield
+        async with _beside(keep()):
+            yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         # One that stays in the account is forgotten there soon.
         with contextlib.suppress(sa.exc.SQLAlchemyError):
             if replicas is not None:
@@ -95,12 +92,8 @@ async def rolled_up(engine: sa.Engine) -> AsyncIterator[None]:
                 _log.warning("Hours of traffic were not stored: %s", error)
             await asyncio.sleep(ROLL_UP_S)
 
-    task = asyncio.create_task(keep())
-    try:
+    async with _beside(keep()):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -125,3 +118,14 @@ async def measured(
 
     async with admin_listener(settings.admin_host, settings.admin_port, render):
         yield
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do endless work while entered."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

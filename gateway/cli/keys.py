@@ -57,9 +57,9 @@ def list_all(*, home: HomeOption = None, as_json: JsonOption = False) -> None:
         return
     columns = ("key", "state", "created")
     print_table(columns, [[row[column] for column in columns] for row in shown["keys"]])
-    print_table(
-        ("signs", "Ed25519 public key"), [(k["name"], k["public"]) for k in shown["signing"]]
-    )
+    # Unwrapped: a public key that is broken over two lines cannot be copied.
+    print_lines("public keys (Ed25519):")
+    print_lines(*(f"  {each['name']:<12}{each['public']}" for each in shown["signing"]))
     print_lines(f"verifier key of the log: {shown['vkey']}")
 
 

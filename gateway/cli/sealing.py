@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.cli.output import print_json, print_lines
+from gateway.cli.output import note, print_json, print_lines
 from gateway.cli.session import Session
 from gateway.models.importing import ImportedModel
 from privacy import sealed
@@ -51,6 +51,7 @@ def print_sealed(model: SealedModel, *, as_json: bool) -> None:
             f"Sealed {model.model_id}, generation {model.generation}: {model.path}",
             model.model_digest,
         )
+        note("A gateway that serves offers it from its next start.")
 
 
 def shown(model: SealedModel) -> dict[str, Any]:
