@@ -31,7 +31,7 @@ LOOSE = (
     (r"\d[\d.]*e-\d+",) * 2,
     (r"characters \d+ to \d+",) * 2,
     (r"^\d+ tokens",) * 2,
-    (r" +[1-9]\d*\b(?!-)", r" +\d+"),
+    (r" +[1-9]\d*\b(?!-|\.\d)", r" +\d+"),
 )
 TOKEN = re.compile("|".join(f"({form})" for form in [*NAMED, *(shown for shown, _ in LOOSE)]))
 FORMS = [*NAMED, *(printed for _, printed in LOOSE)]
