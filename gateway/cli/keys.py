@@ -20,6 +20,7 @@ from gateway.cli.output import (
     print_table,
     progress,
 )
+from gateway.cli.sealing import record
 from gateway.cli.session import Session, opened, operator
 from gateway.cli.trust import earlier_keys, verifier_key
 from gateway.errors import SettingsInvalid
@@ -158,16 +159,7 @@ def reencrypt(
 def _reencrypt(session: Session, model_id: str) -> SealedModel:
     path = sealed.container(session.home.models, model_id)
     model = sealed.reencrypt(path, keyring=session.keyring)
-    session.record(
-        "model.sealed",
-        {
-            "model_id": model.model_id,
-            "model_digest": model.model_digest,
-            "generation": model.generation,
-            "cipher": sealed.CIPHER,
-            "sealed": True,
-        },
-    )
+    record(session, "model.sealed", model)
     session.record_transitions()
     return model
 
