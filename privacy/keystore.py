@@ -7,7 +7,6 @@ import errno
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,7 +21,6 @@ from privacy.records import Content, KeyringFile
 from privacy.snapshot import Snapshot
 
 FILE = "keyring.json"
-WATCH_S = 0.002
 _UNKNOWN = (0, 0, 0)
 
 
@@ -149,21 +147,15 @@ def read(directory: Path) -> tuple[tuple[int, int, int], bytes]:
 def watch(directory: Path) -> Callable[[], Hashable]:
     """Return what identifies the file's version, for who holds what was made from it.
 
-    It looks again after 2 ms, less than any change takes to be written. What it gives for a file
-    that cannot be looked at is never alike.
+    What it gives for a file that cannot be looked at is never alike.
     """
     path = str(directory / FILE)
-    seen: tuple[float, Hashable] = (float("-inf"), None)
 
     def version() -> Hashable:
-        nonlocal seen
-        now = time.monotonic()
-        if now - seen[0] > WATCH_S:
-            try:
-                seen = now, _stamp_of(os.stat(path))  # noqa: PTH116 - once a request.
-            except OSError:
-                return object()
-        return seen[1]
+        try:
+            return _stamp_of(os.stat(path))  # noqa: PTH116 - once a request.
+        except OSError:
+            return object()
 
     return version
 
