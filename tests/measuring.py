@@ -28,7 +28,9 @@ from coverage.tracer import CFileDisposition
 
 ROOT = Path(__file__).parents[1]
 MEASURED = tuple(f"{ROOT / name}{os.sep}" for name in ("audit", "privacy", "sandbox", "watermark"))
-LEFT = ROOT / "build" / "measured"
+# Beside the data, where COVERAGE_FILE puts it elsewhere: two measurements share nothing.
+DATA = "COVERAGE_FILE"
+LEFT = Path(os.environ.get(DATA, ROOT / "build" / ".coverage")).absolute().parent / "measured"
 CONFIG = "COVERAGE_PROCESS_CONFIG"
 # Names the inherited descriptor of the memory that a process leaves its branches in.
 MEMORY = "COVERAGE_MEMORY"
@@ -131,8 +133,8 @@ def _pass_on() -> None:
             return
         memory = _made()
         try:
-            own = {CONFIG: os.environ[CONFIG], MEMORY: str(memory)}
-            env = {**(os.environ if env is None else env), **own}
+            own = {name: os.environ[name] for name in (CONFIG, DATA) if name in os.environ}
+            env = {**(os.environ if env is None else env), **own, MEMORY: str(memory)}
             start(process, *arguments, env=env, pass_fds=(*pass_fds, memory), **options)
         finally:
             os.close(memory)
