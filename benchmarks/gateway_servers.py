@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,6 +173,11 @@ def resident_mb(pid: int) -> float:
     return next(int(n.split()[1]) for n in status.splitlines() if n.startswith("VmRSS")) / 1024
 
 
+def anonymous_mb(pids: Iterable[int]) -> float:
+    """Return the anonymous memory of some processes; what has ended meanwhile has none."""
+    return sum(map(_anonymous_kib, pids)) / 1024
+
+
 def descendants(pid: int) -> list[int]:
     """Return the processes that a process started, and those that they did."""
     found: list[int] = []
@@ -187,6 +192,14 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+def _anonymous_kib(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return sum(int(n.split()[1]) for n in status.splitlines() if n.startswith("RssAnon"))
 
 
 def _sealgate(*arguments: str, home: Path) -> str:

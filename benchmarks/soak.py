@@ -1,14 +1,15 @@
 """What a gateway keeps of a million requests: its memory, descriptors and threads, as they grow.
 
 Rounds of whole answers, streams, refused requests and clients that leave in the middle of a
-stream; after each, what the gateway's process holds. The slope over the later rounds is given for
-10^6 requests. Then a storm: clients that all leave at once, after which there must be no upstream
-connection, no sandbox and no open entry beyond those before.
+stream, each with a key and in the log; after each, what the gateway's process holds, and what it
+and all its children have of their own. The slope over the later rounds is given for 10^6 requests,
+with its interval (`trend.py`). Then a storm: clients that all leave at once, after which there must
+be no upstream connection, no sandbox and no open entry beyond those before.
 """
 
 import asyncio
 import sqlite3
-import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ import contract
 import gateway_servers as servers
 from contract import Figure
 from gateway_load import Plan, load, request
+from trend import trend
 
 MILLION = 1_000_000
 CLIENTS = 32
@@ -32,10 +34,14 @@ TELLING_REQUESTS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a gateway holds. requests: how many it has had by then."""
+    """What a gateway holds. requests: how many it has had by then.
+
+    resident_mb: of its own process. all_mb: anonymous memory, of its children as well.
+    """
 
     requests: int
     resident_mb: float
+    all_mb: float
     descriptors: int
     threads: int
 
@@ -45,6 +51,7 @@ def main() -> None:
     options = contract.parser(__doc__.splitlines()[0])
     options.add_argument("--requests", type=int, help="how many in all", default=100_000)
     options.add_argument("--rounds", type=int, default=20)
+    options.add_argument("--limit", type=float, help="seconds for all rounds", default=3600.0)
     options.add_argument("--leaving", type=int, default=1000, help="clients of the storm")
     arguments = options.parse_args()
     requests = 2000 if arguments.quick else arguments.requests
@@ -54,13 +61,23 @@ def main() -> None:
         upstream = stack.enter_context(servers.upstream())
         home = servers.prepared(directory, upstream.port)
         gateway = stack.enter_context(servers.gateway(home, directory))
-        _round(gateway, requests // rounds)
-        held = [_held(gateway.pid, 0)]
-        for number in range(1, rounds + 1):
-            _round(gateway, requests // rounds)
-            held.append(_held(gateway.pid, number * (requests // rounds)))
+        held = _rounds(gateway, requests // rounds, rounds, limit_s=arguments.limit)
         stormed = _stormed(gateway, upstream, home, clients=arguments.leaving)
         contract.report([*_growth(held), *stormed], destination=arguments.json)
+
+
+def _rounds(gateway: servers.Server, each: int, rounds: int, *, limit_s: float) -> list[Held]:
+    """Send the rounds, or as many as the time allows, and say what was held after each."""
+    until = time.monotonic() + limit_s
+    _round(gateway, each)
+    held = [_held(gateway.pid, 0)]
+    for number in range(1, rounds + 1):
+        if time.monotonic() > until:
+            break
+        _round(gateway, each)
+        held.append(_held(gateway.pid, number * each))
+        print(held[-1], file=sys.stderr, flush=True)
+    return held
 
 
 def _round(gateway: servers.Server, requests: int) -> None:
@@ -107,6 +124,7 @@ def _held(pid: int, requests: int) -> Held:
     return Held(
         requests,
         servers.resident_mb(pid),
+        servers.anonymous_mb([pid, *servers.descendants(pid)]),
         sum(1 for _ in descriptors.iterdir()),
         sum(1 for _ in tasks.iterdir()),
     )
@@ -115,22 +133,11 @@ def _held(pid: int, requests: int) -> Held:
 def _growth(held: Sequence[Held]) -> list[Figure]:
     """Return the slopes. The first third is left out: caches fill, and arenas find their size."""
     later = held[len(held) // 3 :]
-    counts = [each.requests for each in later]
     told = f"{later[-1].requests} requests"
-
-    def slope(values: Sequence[float]) -> float:
-        return statistics.linear_regression(counts, values).slope * MILLION
-
-    memory = [each.resident_mb for each in later]
+    counts = [each.requests for each in later]
     return [
-        Figure(
-            "growth_mb_per_1e6",
-            slope(memory) if later[-1].requests >= TELLING_REQUESTS else None,
-            "MB",
-            "<= 5",
-            ours=f"{memory[0]:.1f} to {memory[-1]:.1f} MB",
-            peer=told,
-        ),
+        _slope("growth_mb_per_1e6", counts, [each.resident_mb for each in later]),
+        _slope("growth_all_mb_per_1e6", counts, [each.all_mb for each in later]),
         Figure(
             "descriptors_more",
             later[-1].descriptors - later[0].descriptors,
@@ -148,6 +155,20 @@ def _growth(held: Sequence[Held]) -> list[Figure]:
             peer=told,
         ),
     ]
+
+
+def _slope(name: str, counts: Sequence[int], memory_mb: Sequence[float]) -> Figure:
+    if counts[-1] < TELLING_REQUESTS:
+        return Figure(name, None, "MB", "<= 5", peer=f"{counts[-1]} requests")
+    found = trend(counts, memory_mb).scaled(MILLION)
+    return Figure(
+        name,
+        found.slope,
+        "MB",
+        "<= 5",
+        ours=f"{memory_mb[0]:.1f} to {memory_mb[-1]:.1f} MB; {found.low:.2f} to {found.high:.2f}",
+        peer=f"{counts[-1]} requests",
+    )
 
 
 def _stormed(
