@@ -15,9 +15,11 @@ from privacy import records, states
 from privacy.genesis import PURPOSES
 from privacy.records import Content, Master, SigningKey, WrappedDataKey
 from privacy.references import KEK, SIGNERS, Reference
-from privacy.snapshot import Snapshot
+from privacy.snapshot import AnyKey, Snapshot
 from privacy.snapshot import number as position
 from privacy.states import Act
+
+_IRREVERSIBLE = (records.COMPROMISED, records.DESTROYED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,39 @@ class Happening:
     public: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """What a log tells of a backup's keys that the backup does not know.
+
+    repeated: destroyed or compromised since. lost: made since, and in no backup.
+    """
+
+    repeated: list[Happening]
+    lost: list[Reference]
+
+
+def unknown_to(snapshot: Snapshot, happenings: Iterable[Happening]) -> Aftermath:
+    """Sort out what happened after the backup was made; nothing is changed."""
+    repeated: dict[Reference, Happening] = {}
+    lost: dict[Reference, None] = {}
+    for happening in happenings:
+        known = _known(snapshot, happening)
+        if _is_kek(happening):
+            continue
+        if not known:
+            lost[happening.key] = None
+        elif happening.state in _IRREVERSIBLE and known[0].state not in (
+            happening.state,
+            records.DESTROYED,
+        ):
+            repeated[happening.key] = happening
+    return Aftermath(list(repeated.values()), list(lost))
+
+
 def relived(snapshot: Snapshot, happenings: Iterable[Happening], *, act: Act) -> Snapshot:
     """Do again what happened since, oldest first, and leave one active epoch of each key."""
     for happening in happenings:
-        if happening.key.name == KEK and not happening.key.model:
+        if _is_kek(happening):
             continue
         snapshot = Snapshot(_after(snapshot, happening, act), snapshot.kek)
     for name in (*PURPOSES, *SIGNERS):
@@ -45,14 +76,22 @@ def relived(snapshot: Snapshot, happenings: Iterable[Happening], *, act: Act) ->
 
 
 def _after(snapshot: Snapshot, happening: Happening, act: Act) -> Content:
-    number = happening.key.number
-    known = [key for key in snapshot.named_all(happening.key) if position(key) == number]
+    known = _known(snapshot, happening)
     if not known:
         return _lost(snapshot.content, happening)
-    irreversible = (records.COMPROMISED, records.DESTROYED)
-    if happening.state not in irreversible or known[0].state == records.DESTROYED:
+    if happening.state not in _IRREVERSIBLE or known[0].state == records.DESTROYED:
         return snapshot.content
     return states.moved(snapshot.content, known, happening.state, act=act)
+
+
+def _known(snapshot: Snapshot, happening: Happening) -> list[AnyKey]:
+    number = happening.key.number
+    return [key for key in snapshot.named_all(happening.key) if position(key) == number]
+
+
+def _is_kek(happening: Happening) -> bool:
+    """Say whether it is of the KEK, of which a restored keyring gets a fresh one anyway."""
+    return happening.key.name == KEK and not happening.key.model
 
 
 def _lost(content: Content, happening: Happening) -> Content:

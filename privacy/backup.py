@@ -54,6 +54,14 @@ class BackupFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Sealed:
+    """A backup for the holder of a recovery key."""
+
+    data: bytes = field(repr=False)
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """A backup and the shares that open it, each for another keeper."""
 
@@ -75,7 +83,7 @@ def split_backup(keyring: Keyring, *, threshold: int, shares: int, now_s: int) -
     return Split(_encode(keyring.snapshot(), envelope, key), backup, made)
 
 
-def sealed_backup(keyring: Keyring, *, recipient: str, now_s: int) -> bytes:
+def sealed_backup(keyring: Keyring, *, recipient: str, now_s: int) -> Sealed:
     """Back a keyring up to a public recovery key.
 
     Raises:
@@ -84,7 +92,7 @@ def sealed_backup(keyring: Keyring, *, recipient: str, now_s: int) -> bytes:
     key, backup = secrets.token_bytes(KEY_BYTES), secrets.token_hex(16)
     sealed_key = seal_to(recipient, key, backup=bytes.fromhex(backup))
     envelope = Envelope(FORMAT, backup, now_s, recipient=recipient, sealed_key=sealed_key)
-    return _encode(keyring.snapshot(), envelope, key)
+    return Sealed(_encode(keyring.snapshot(), envelope, key), backup)
 
 
 def with_shares(shares: Sequence[str]) -> Callable[[Envelope], bytes]:

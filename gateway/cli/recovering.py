@@ -5,19 +5,16 @@ tells what became of keys since the backup: what was destroyed stays destroyed.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import sqlalchemy as sa
 import typer
 
-from audit import checkpoint, evidence, store
-from audit.errors import CheckpointInvalid, LogTampered
-from audit.store import open_log
-from audit.verify import verify_log
+from audit.store import existing_log
 from gateway import home as homes
+from gateway import keyhistory
 from gateway.cli.init import fresh_secret, write_settings
 from gateway.cli.output import HomeOption, JsonOption, note, print_json, print_lines, read_file
 from gateway.cli.session import opened, operator, working
@@ -25,18 +22,16 @@ from gateway.custody import custodian
 from gateway.errors import FileUnwritable, SettingsInvalid
 from gateway.home import Home
 from gateway.keyevents import operator_name
+from gateway.keyhistory import KeyHistory
 from gateway.settings import Settings, load
-from privacy import backup, signatures
-from privacy.aftermath import Happening, relived
+from privacy import backup
+from privacy.aftermath import relived, unknown_to
 from privacy.backup import Envelope, with_recovery_key, with_shares
 from privacy.errors import KeyringExists
 from privacy.keyring import Keyring
 from privacy.recovery import RecoveryKey
-from privacy.references import Reference
 from privacy.snapshot import Snapshot
 from privacy.states import Act
-
-_STATES = {"key.revoked": "compromised", "key.destroyed": "destroyed", "key.created": "lost"}
 
 
 def back_up(
@@ -57,12 +52,13 @@ def back_up(
         written = []
         if recipient_file is not None:
             recipient = read_file(recipient_file).decode(errors="replace")
-            data = backup.sealed_backup(session.keyring, recipient=recipient, now_s=now_s)
+            sealed = backup.sealed_backup(session.keyring, recipient=recipient, now_s=now_s)
+            data, backup_id = sealed.data, sealed.id
         elif shares and threshold and shares_into:
             made = backup.split_backup(
                 session.keyring, threshold=threshold, shares=shares, now_s=now_s
             )
-            data = made.data
+            data, backup_id = made.data, made.id
             for share in made.shares:
                 written.append(shares_into / f"share-{share.index}-of-{shares}.txt")
                 _write_new(written[-1], share.text().encode() + b"\n")
@@ -72,7 +68,7 @@ def back_up(
             )
         _write_new(file, data)
         detail = {"shares": shares or 0, "threshold": threshold or 0, "name": "keyring"}
-        session.record("key.backed_up", detail)
+        session.record("key.backed_up", {**detail, "backup": backup_id})
     if as_json:
         print_json({"file": str(file), "shares": [str(path) for path in written]})
     else:
@@ -119,31 +115,45 @@ def restore(
     planned = Home(settings.home)
     if planned.made:
         raise KeyringExists(f"{settings.home} holds a keyring already. Choose another --home.")
-    if not planned.database.exists() and not without_log:
+    unlock = _unlock(share_file or [], recovery_key_file)
+    log_is_there = _log_is_there(settings, without_log=without_log)
+    envelope, snapshot = backup.opened(read_file(file), unlock)
+    history = _history(settings, envelope, snapshot) if log_is_there else None
+    restored = _restored(settings, envelope, snapshot, history)
+    _report(restored, envelope, snapshot, history, as_json=as_json)
+
+
+def _log_is_there(settings: Settings, *, without_log: bool) -> bool:
+    """Say whether there is a log to ask.
+
+    Raises:
+        SettingsInvalid: There is none, and nobody said that it is lost.
+    """
+    location = settings.log_location
+    if isinstance(location, str):
+        return not without_log
+    if not location.exists() and not without_log:
         raise SettingsInvalid(
-            f"{planned.database} is not there. Put the log back first: it tells which keys were "
+            f"{location} is not there. Put the log back first: it tells which keys were "
             "destroyed since the backup. If it is lost for good, give --without-log."
         )
-    unlock = _unlock(share_file or [], recovery_key_file)
-    envelope, snapshot = backup.opened(read_file(file), unlock)
-    restored = _restored(settings, envelope, snapshot)
-    if as_json:
-        print_json({"home": str(restored.path), "backup": envelope.id})
-    else:
-        print_lines(f"Restored the keyring of {restored.path} from backup {envelope.id}.")
+    return location.exists()
 
 
-def _restored(settings: Settings, envelope: Envelope, snapshot: Snapshot) -> Home:
-    planned = Home(settings.home)
+def _history(settings: Settings, envelope: Envelope, snapshot: Snapshot) -> KeyHistory:
+    engine = existing_log(settings.log_location)
+    try:
+        return keyhistory.read(engine, snapshot, envelope.id, origin=settings.origin)
+    finally:
+        engine.dispose()
+
+
+def _restored(
+    settings: Settings, envelope: Envelope, snapshot: Snapshot, history: KeyHistory | None
+) -> Home:
     reason = f"restored from backup {envelope.id}"
     act = Act(operator_name(operator()), reason, int(datetime.now(UTC).timestamp()))
-    happenings: list[Happening] = []
-    if planned.database.exists():
-        engine = open_log(planned.database)
-        try:
-            happenings = told(engine, snapshot, origin=settings.origin)
-        finally:
-            engine.dispose()
+    happenings = history.happenings if history else []
     with fresh_secret(settings) as secret:
         home = homes.create(settings.home)
         backup.restore(
@@ -160,54 +170,36 @@ def _restored(settings: Settings, envelope: Envelope, snapshot: Snapshot) -> Hom
     return home
 
 
-def told(engine: sa.Engine, snapshot: Snapshot, *, origin: str) -> list[Happening]:
-    """Return what a log that verifies tells of keys.
-
-    Checkpoint keys that the backup does not know are taken from entries that a key known before
-    them signed, so that nobody can slip in a key of their own.
-
-    Raises:
-        LogTampered: The log does not verify from the backup's keys on.
-    """
-    known = [key.public for key in snapshot.signing_keys("checkpoint", signatures.ED25519)]
-    found = [
-        (index, _happening(event))
-        for index, event in evidence.events(engine)
-        if event["api"]["operation"] in _STATES and "key" in event["sealgate"].get("detail", {})
-    ]
-    successors = [
-        (index, bytes.fromhex(each.public[signatures.ED25519]))
-        for index, each in found
-        if each.key.name == "checkpoint" and signatures.ED25519 in each.public
-    ]
-    for size, signed in _notes(engine):
-        try:
-            checkpoint.verify(signed, origin=origin, public_key=known[0], earlier=known[1:])
-        except CheckpointInvalid as error:
-            raise LogTampered(
-                f"The checkpoint of {size} entries is by no key of the backup, nor by one that "
-                f"follows from them. {error}"
-            ) from None
-        known += [key for index, key in successors if index < size and key not in known]
-    verify_log(engine, origin=origin, public_key=known[0], earlier=known[1:])
-    return [each for _, each in found]
-
-
-def _notes(engine: sa.Engine) -> Iterable[tuple[int, str]]:
-    table = store.checkpoint
-    query = sa.select(table.c.size, table.c.note).order_by(table.c.size)
-    with store.reading(engine) as connection:
-        return [(row.size, row.note) for row in connection.execute(query)]
-
-
-def _happening(event: Any) -> Happening:
-    detail = event["sealgate"]["detail"]
-    return Happening(
-        Reference.parse(detail["key"]),
-        _STATES[event["api"]["operation"]],
-        event["time"] // 1000,
-        detail.get("public", {}),
-    )
+def _report(
+    home: Home,
+    envelope: Envelope,
+    snapshot: Snapshot,
+    history: KeyHistory | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Say what the log could tell of the keys since the backup, and what it could not."""
+    found = unknown_to(snapshot, history.happenings if history else [])
+    standing = keyhistory.standing(history, made_s=envelope.created_s)
+    if as_json:
+        ended_ms = history.ended_ms if history else None
+        print_json(
+            {
+                "home": str(home.path),
+                "backup": envelope.id,
+                "backup_at": keyhistory.stamp(envelope.created_s * 1000),
+                "log": standing.value,
+                "log_ends_at": None if ended_ms is None else keyhistory.stamp(ended_ms),
+                "repeated": [
+                    {"key": str(each.key), "state": each.state} for each in found.repeated
+                ],
+                "lost": [str(key) for key in found.lost],
+            }
+        )
+        return
+    print_lines(f"Restored the keyring of {home.path} from backup {envelope.id}.")
+    for line in keyhistory.sentences(history, found, made_s=envelope.created_s):
+        note(line)
 
 
 def _unlock(share_files: list[Path], recovery_key_file: Path | None) -> Callable[[Envelope], bytes]:

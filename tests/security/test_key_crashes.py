@@ -94,7 +94,7 @@ def restore(directory, keyring):
     recovery = RecoveryKey(bytes(range(32)))
     saved = directory / "backup"
     if not saved.exists():
-        saved.write_bytes(backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1))
+        saved.write_bytes(backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1).data)
     restored(directory)
 
 

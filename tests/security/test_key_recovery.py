@@ -209,6 +209,78 @@ def test_a_lost_home_is_restored_and_what_was_destroyed_stays_so(
     assert "keyring already" in again(*restore, code=2)
 
 
+def put_back(tmp_path, home, log, private, *options):
+    """Restore into a fresh home with that copy of the log, or none."""
+    again = Home(tmp_path / f"again-{log and log.name}", tmp_path / f"key-{log and log.name}")
+    again.path.mkdir()
+    if log is not None:
+        shutil.copy(log, again.path / "sealgate.db")
+    arguments = ("keys", "restore", str(tmp_path / "backup"), "--recovery-key-file", str(private))
+    arguments += ("--key-file", str(again.key), "--home", str(again.path), *options)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return again, result
+
+
+def copied(home, to):
+    shutil.copy(home.path / "sealgate.db", to)
+    return to
+
+
+def test_who_restores_hears_that_the_log_is_older_than_the_backup(tmp_path, home, recovery):
+    public, private = recovery
+    older = copied(home, tmp_path / "older.db")
+    home("keys", "rotate", "watermark")
+    home("keys", "backup", tmp_path / "backup", "--recipient-file", public)
+    again, result = put_back(tmp_path, home, older, private)
+    assert "log is older than the backup" in result.stderr
+    assert "destroyed after it works again" in result.stderr
+    assert states(again)["watermark@2"] == "active"
+    assert again.json("audit", "verify")["verified"]
+
+
+def test_who_restores_hears_what_was_lost_and_done_again_since(
+    tmp_path, home, principals, recovery
+):
+    public, private = recovery
+    home("keys", "rotate", "watermark", "report")
+    home("keys", "backup", tmp_path / "backup", "--recipient-file", public)
+    destroy(home, principals, "watermark@1")
+    home("keys", "revoke", "report@1", "--reason", "r")
+    home("keys", "rotate", "credential")
+    newer = copied(home, tmp_path / "newer.db")
+    _, result = put_back(tmp_path, home, newer, private)
+    assert "older" not in result.stderr
+    assert "Done again, as the log tells: watermark@1 (destroyed), report@1 (compromised)." in (
+        result.stderr
+    )
+    assert "Lost, since made after the backup: credential@2." in result.stderr
+
+
+def test_a_restore_tells_machines_the_same(tmp_path, home, recovery):
+    public, private = recovery
+    older = copied(home, tmp_path / "older.db")
+    home("keys", "backup", tmp_path / "backup", "--recipient-file", public)
+    newer = copied(home, tmp_path / "newer.db")
+    told = [
+        json.loads(put_back(tmp_path, home, log, private, "--json", *options)[1].stdout)
+        for log, options in ((older, ()), (newer, ()), (None, ("--without-log",)))
+    ]
+    assert [each["log"] for each in told] == ["older", "newer", "absent"]
+    assert [each["repeated"] + each["lost"] for each in told] == [[], [], []]
+    assert told[0]["log_ends_at"] <= told[1]["log_ends_at"]
+    assert told[2]["log_ends_at"] is None
+    [entry] = home.events("key.backed_up")
+    assert {each["backup"] for each in told} == {entry["sealgate"]["detail"]["backup"]}
+
+
+def test_without_its_log_a_restore_says_what_nobody_knows(tmp_path, home, recovery):
+    public, private = recovery
+    home("keys", "backup", tmp_path / "backup", "--recipient-file", public)
+    _, result = put_back(tmp_path, home, None, private, "--without-log")
+    assert "One that was destroyed works again" in result.stderr
+
+
 def test_a_log_with_a_key_slipped_in_is_not_believed(tmp_path, home, recovery):
     """The attacker has the log and no key: they append an entry and sign with one of theirs."""
     public, private = recovery

@@ -51,7 +51,7 @@ def test_a_restored_keyring_does_what_the_lost_one_did(keyring, recovery, restor
     sealed = seal()
     keyring.rotate("watermark")
     keyring.rotate("checkpoint")
-    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000)
+    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000).data
     again = restored(data)
     for purpose in PURPOSES:
         for epoch in keyring.epochs(purpose):
@@ -107,7 +107,7 @@ def test_a_miscopied_share_is_said_to_be_so():
 
 
 def test_every_byte_of_a_backup_counts(keyring, recovery):
-    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000)
+    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000).data
     document = json.loads(data)
     unlock = with_recovery_key(recovery)
     backup.opened(data, unlock)
@@ -125,7 +125,7 @@ def test_every_byte_of_a_backup_counts(keyring, recovery):
 
 
 def test_no_key_is_in_a_backup_or_a_repr(keyring, recovery):
-    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000)
+    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000).data
     assert recovery.value.hex() not in repr(recovery)
     assert b"watermark" not in data
     assert recovery.value.hex().encode() not in data
@@ -134,7 +134,7 @@ def test_no_key_is_in_a_backup_or_a_repr(keyring, recovery):
 def test_a_backup_made_after_a_destruction_does_not_have_the_key(keyring, recovery, restored):
     keyring.rotate("watermark")
     destroy(keyring, "watermark@1")
-    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000)
+    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000).data
     with pytest.raises(KeyDestroyed):
         restored(data).derive("watermark", epoch=1)
 
@@ -142,7 +142,7 @@ def test_a_backup_made_after_a_destruction_does_not_have_the_key(keyring, recove
 def test_what_the_log_says_was_destroyed_stays_destroyed(keyring, recovery, restored, seal):
     sealed = seal()
     keyring.rotate("watermark")
-    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000)
+    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000).data
     happenings = [
         Happening(NAME("watermark@1"), "destroyed", 1500),
         Happening(NAME("model:small@1"), "destroyed", 1500),
@@ -158,7 +158,7 @@ def test_what_the_log_says_was_destroyed_stays_destroyed(keyring, recovery, rest
 
 
 def test_a_key_that_was_made_since_keeps_its_place(keyring, recovery, restored):
-    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000)
+    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000).data
     public = "ab" * 32
     again = restored(
         data,
@@ -176,7 +176,7 @@ def test_a_key_that_was_made_since_keeps_its_place(keyring, recovery, restored):
 
 
 def test_an_active_key_that_was_compromised_since_is_replaced(keyring, recovery, restored):
-    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000)
+    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000).data
     happenings = [
         Happening(NAME("checkpoint@2"), "lost", 1400, {"Ed25519": "ab" * 32}),
         Happening(NAME("checkpoint@1"), "compromised", 1500),
@@ -188,7 +188,7 @@ def test_an_active_key_that_was_compromised_since_is_replaced(keyring, recovery,
 
 
 def test_a_restore_never_overwrites(tmp_path, keyring, recovery):
-    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000)
+    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000).data
     _, snapshot = backup.opened(data, with_recovery_key(recovery))
     with pytest.raises(KeyringExists):
         backup.restore(
