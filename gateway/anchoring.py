@@ -26,7 +26,7 @@ from audit.anchors.witness import Witness, WitnessKey
 from audit.errors import AnchorFailed, AuditError, TileUnknown
 from audit.publication import publish
 from gateway import logbook, ocsf
-from gateway.errors import SettingsInvalid
+from gateway.errors import ExtraMissing, SettingsInvalid
 from gateway.ocsf import Actor, Event
 from gateway.settings import Settings
 
@@ -46,7 +46,8 @@ def anchors(settings: Settings) -> list[Anchor]:
     """Return the places that the settings name; none for an unanchored log.
 
     Raises:
-        SettingsInvalid: A place lacks what belongs to it, or needs an extra that is not installed.
+        SettingsInvalid: A place lacks what belongs to it.
+        ExtraMissing: A place needs an extra that is not installed.
     """
     places: list[Anchor] = []
     if settings.anchor_file is not None:
@@ -163,7 +164,9 @@ def _authority(url: str, settings: Settings) -> Anchor:
         data = settings.anchor_timestamp_roots.expanduser().read_bytes()
         return TimestampAuthority(url, tuple(x509.load_pem_x509_certificates(data)))
     except ModuleNotFoundError:
-        raise SettingsInvalid("anchor_timestamp_url needs the extra `sealgate[anchors]`.") from None
+        raise ExtraMissing(
+            "anchor_timestamp_url needs an extra: pip install 'sealgate[anchors]'."
+        ) from None
     except (OSError, ValueError) as error:
         raise SettingsInvalid(f"anchor_timestamp_roots holds no certificate: {error}.") from None
 
@@ -181,7 +184,9 @@ def _bucket(name: str, settings: Settings) -> Anchor:
     try:
         import boto3  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: PLC0415 - An extra.
     except ModuleNotFoundError:
-        raise SettingsInvalid("anchor_s3_bucket needs the extra `sealgate[anchors]`.") from None
+        raise ExtraMissing(
+            "anchor_s3_bucket needs an extra: pip install 'sealgate[anchors]'."
+        ) from None
     from audit.anchors.s3 import Bucket  # noqa: PLC0415 - Goes with the extra.
 
     return Bucket(

@@ -11,6 +11,10 @@ class SettingsInvalid(GatewayError):
     """A setting is wrong; the message names it."""
 
 
+class ExtraMissing(GatewayError):
+    """A library that an extra installs is not here; the message names the extra."""
+
+
 class HomeMissing(GatewayError):
     """The home has not been made yet."""
 

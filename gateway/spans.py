@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from gateway.answer import Answer
 from gateway.api.asgi import REQUEST_ID, Scope, header
 from gateway.catalogue import EmbeddingModel, RemoteModel
-from gateway.errors import SettingsInvalid
+from gateway.errors import ExtraMissing, SettingsInvalid
 from gateway.metrics import RequestTimes
 from gateway.settings import Settings
 
@@ -115,7 +115,8 @@ async def spans(settings: Settings) -> AsyncIterator[Spans | None]:
     """Send spans to the receiver that the settings name while entered; None where they name none.
 
     Raises:
-        SettingsInvalid: The receiver cannot be used, or OpenTelemetry is not installed.
+        SettingsInvalid: The receiver cannot be used.
+        ExtraMissing: OpenTelemetry is not installed.
     """
     if settings.otlp_endpoint is None:
         yield None
@@ -138,8 +139,8 @@ def _provider(endpoint: str, headers: Mapping[str, str]) -> "TracerProvider":
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - likewise
         from opentelemetry.sdk.trace.sampling import ALWAYS_ON  # noqa: PLC0415 - likewise
     except ImportError:
-        raise SettingsInvalid(
-            "otlp_endpoint needs OpenTelemetry. Install sealgate[otel], or remove the setting."
+        raise ExtraMissing(
+            "otlp_endpoint needs an extra: pip install 'sealgate[otel]'. Or remove the setting."
         ) from None
     resource = Resource(
         {

@@ -16,5 +16,5 @@ def library(module: str, *, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise LibraryMissing(
-            f"{module.partition('.')[0]} is not installed. Install sealgate[{extra}]."
+            f"This needs the extra `{extra}`: pip install 'sealgate[{extra}]'."
         ) from None

@@ -61,7 +61,7 @@ def finder() -> Find:
         predefined: Any = importlib.import_module("presidio_analyzer.predefined_recognizers")
     except ImportError:
         raise PresidioMissing(
-            "The setting presidio needs presidio-analyzer. Install it, or set presidio = false."
+            "The setting presidio needs this: pip install 'sealgate[presidio]'. Or set it false."
         ) from None
     recognisers = _recognisers(library, predefined)
     model = _model()

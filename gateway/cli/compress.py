@@ -107,7 +107,7 @@ class _Modules:
 
 def _loaded() -> _Modules:
     if importlib.util.find_spec(NEEDED) is None:
-        raise CompressionUnavailable("Install what it needs: pip install 'sealgate[train]'.")
+        raise CompressionUnavailable("Compressing needs an extra: pip install 'sealgate[train]'.")
     names = ("distilling", "floats", "keeping", "network", "pruning", "stages", "texts")
     return _Modules(
         **{name: importlib.import_module(f"gateway.models.compress.{name}") for name in names}

@@ -20,6 +20,7 @@ from gateway.errors import (
     AddressTaken,
     ChainBroken,
     ClientMissing,
+    ExtraMissing,
     FileUnwritable,
     GatewayError,
     GatewayNotStarted,
@@ -80,6 +81,7 @@ CANNOT = 3
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (SandboxUnavailable, CANNOT),
     (ClientMissing, CANNOT),
+    (ExtraMissing, CANNOT),
     (FileUnwritable, CANNOT),
     (ChainBroken, FAILED),
     (AddressTaken, CANNOT),

@@ -9,12 +9,12 @@ import typer
 
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, write_file
 from gateway.cli.session import Session, opened
-from gateway.errors import TuningImpossible
+from gateway.errors import ExtraMissing, TuningImpossible
 from gateway.insight import clusters, history, rollups
 from gateway.insight import report as drawing
 from gateway.tiers import TUNED, Tiers, load
 
-MISSING = "Install what it needs: pip install 'sealgate[insight]'."
+MISSING = "Insight needs an extra: pip install 'sealgate[insight]'."
 app = typer.Typer(help="Insight: report, tune.", no_args_is_help=True)
 
 
@@ -37,7 +37,7 @@ def report(
         found = clusters.clustered(past)
         png = drawing.picture(found)
     except ImportError:
-        raise TuningImpossible(MISSING) from None
+        raise ExtraMissing(MISSING) from None
     except ValueError as error:
         raise TuningImpossible(str(error)) from None
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def tune(
     try:
         from gateway.insight import tuning  # noqa: PLC0415 - simpy is an extra
     except ImportError:
-        raise TuningImpossible(MISSING) from None
+        raise ExtraMissing(MISSING) from None
     with opened(home) as session:
         if roll_back:
             restored = tuning.roll_back(session.home.path)

@@ -212,6 +212,6 @@ def _extra(module: str) -> Any:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise TrainingUnavailable(
-            f"Training needs {', '.join(missing)}: install the extra `sealgate[train]`."
+            f"Training needs {', '.join(missing)}: pip install 'sealgate[train]'."
         )
     return importlib.import_module(module)

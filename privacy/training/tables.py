@@ -105,7 +105,11 @@ def told() -> Iterator[None]:
         if type(error.orig) is sqlite3.DatabaseError:
             raise LedgerTampered(f"The ledger's database is damaged: {error.orig}.") from error
         raise LedgerUnavailable(f"The ledger cannot be used: {error.orig}.") from error
-    except (sa.exc.SQLAlchemyError, ModuleNotFoundError, OSError) as error:
+    except ModuleNotFoundError:
+        raise LedgerUnavailable(
+            "A ledger on PostgreSQL needs an extra: pip install 'sealgate[postgres]'."
+        ) from None
+    except (sa.exc.SQLAlchemyError, OSError) as error:
         raise LedgerUnavailable(f"The ledger cannot be used: {error}.") from error
 
 
