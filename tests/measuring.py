@@ -99,8 +99,12 @@ def _mapped(descriptor: int) -> mmap.mmap:
 
 
 def _leave(memory: mmap.mmap, *, forked: bool) -> None:
+    coverage = Coverage.current()
+    if coverage is None:
+        # The timer was faster than coverage itself.
+        return
     # As coverage keeps them: a set of packed pairs of lines for each file.
-    taken = {name: set(arcs) for name, arcs in Coverage.current()._collector.data.items()}
+    taken = {name: set(arcs) for name, arcs in coverage._collector.data.items()}
     body = zlib.compress(marshal.dumps(taken), 1)
     start = (1 + time.time_ns() // 1000 % (SLOTS - 1) if forked else 0) * SLOT_BYTES
     if len(body) <= SLOT_BYTES - HEADER_BYTES:
