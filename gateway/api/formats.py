@@ -14,11 +14,10 @@ from gateway.errors import RequestRefused
 
 # White space between JSON's tokens is what a small model loses itself in.
 _RIGID = {"x-guidance": {"whitespace_flexible": False}}
-# What already says, or may say elsewhere, which further properties there can be.
-_OPEN = frozenset(
-    {"additionalProperties", "patternProperties", "unevaluatedProperties"}
-    | {"allOf", "anyOf", "oneOf", "$ref", "if"}
-)
+# What already says which further properties there can be, whatever it says.
+_SAYS = frozenset({"additionalProperties", "unevaluatedProperties"})
+# What may say it elsewhere, unless it is empty.
+_MAY_SAY = frozenset({"patternProperties", "allOf", "anyOf", "oneOf", "$ref", "if"})
 # Anything that is not the beginning of a call.
 _FREE = r"/[^{](?s:.)*/"
 _INTRODUCTION = (
@@ -30,7 +29,7 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}\Z")]
 
 
 class JsonSchema(msgspec.Struct, frozen=True):
-    """A named schema. strict is always honoured, asked for or not."""
+    """A named schema. strict says nothing here: every schema is enforced whole, or refused."""
 
     name: str = "answer"
     schema: dict[str, Any] | None = None
@@ -173,5 +172,6 @@ def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
 
     Whatever follows it follows the given one too; a small model fills what is open without end.
     """
-    named, composed = "properties" in schema, _OPEN.intersection(schema)
-    return dict(schema) | ({"additionalProperties": False} if named and not composed else {})
+    said = _SAYS.intersection(schema) or any(schema[key] for key in _MAY_SAY.intersection(schema))
+    named = "properties" in schema
+    return dict(schema) | ({"additionalProperties": False} if named and not said else {})

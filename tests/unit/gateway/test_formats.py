@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from llguidance import LLMatcher, LLTokenizer
 
 from gateway.api.formats import (
     ChosenTool,
@@ -32,9 +33,25 @@ def test_free_text_has_no_grammar():
 def test_object_that_names_its_properties_gets_no_others():
     asked = ResponseFormat("json_schema", JsonSchema("x", OPEN))
     assert schema(format_grammar(asked))["additionalProperties"] is False
-    for more in ({"additionalProperties": True}, {"allOf": [{}]}, {"$ref": "#/x"}):
+    for more in (
+        {"additionalProperties": True},
+        {"additionalProperties": {}},
+        {"allOf": [{}]},
+        {"$ref": "#/x"},
+        {"patternProperties": {"^x": {}}},
+    ):
         asked = ResponseFormat("json_schema", JsonSchema("x", OPEN | more))
-        assert schema(format_grammar(asked)).get("additionalProperties", True) is True
+        assert schema(format_grammar(asked)).get("additionalProperties", True) is not False
+
+
+@pytest.mark.parametrize("empty", [{"patternProperties": {}}, {"allOf": []}])
+def test_keyword_that_says_nothing_opens_no_object(empty):
+    asked = ResponseFormat("json_schema", JsonSchema("x", OPEN | empty, strict=True))
+    matcher = LLMatcher(LLTokenizer("byte"), format_grammar(asked))
+    assert matcher.get_error() == ""
+    within, beyond = b'{"a":1}', b'{"a":1,"b"'
+    assert matcher.validate_tokens(list(within)) == len(within)
+    assert matcher.validate_tokens(list(beyond)) < len(beyond)
 
 
 def test_schema_that_is_announced_must_be_there():
