@@ -12,6 +12,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gateway.models.fetch import fetch
 from gateway.models.importing import ImportedModel, import_gguf
@@ -24,6 +25,13 @@ FOUND_BY = {"SEALGATE_CLIENTS", "SEALGATE_LLAMA_PYTHON"}
 for _name in [name for name in os.environ if name.startswith("SEALGATE_")]:
     if _name not in FOUND_BY:
         del os.environ[_name]
+
+# A commit passes or fails alike at every run: a property's examples follow from its own text, and
+# no clock judges them. `--hypothesis-profile=exploring` draws others each time.
+UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("steady", derandomize=True, **UNHURRIED)
+settings.register_profile("exploring", **UNHURRIED)
+settings.load_profile("steady")
 
 CACHE = Path(__file__).parents[1] / ".sealgate" / "cache"
 # The sealed container aligns tensors so (docs/formats/sealed-v1.md).

@@ -62,7 +62,7 @@ def deployment(tmp_path_factory, smollm2):
             tenant=answer["tenant"],
             epoch=answer["epoch"],
         )
-        sequencer.submit(event).result(10)
+        sequencer.submit(event).result(60)
     yield Deployment(log, {MODEL: Tokenizer(smollm2.assets["tokenizer.json"])})
     sequencer.close()
     log.dispose()

@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 import time
+import zlib
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.cookies import SimpleCookie
@@ -78,12 +79,12 @@ def gateway(directory: Path, *, throttle=100, **settings):
         engine.dispose()
         ours.close()
         theirs.close()
-        thread.join(timeout=20)
+        thread.join(timeout=60)
 
 
 def _parts(settings, home, engine, broker, sequencer, *, throttle):
     credentials = Credentials(engine, peppers=Peppers(broker))
-    recorder = Recorder(sequencer, acknowledgement_s=20)
+    recorder = Recorder(sequencer, acknowledgement_s=60)
     keys = {role.value: _credential(credentials, role) for role in Role}
     keys["second"] = _credential(credentials, Role.SECURITY, "Bo Second")
     catalogue = Catalogue({})
@@ -142,7 +143,7 @@ def traced(text):
 def record(parts, *events):
     """Make events durable."""
     for event in events:
-        parts.sequencer.submit(event).result(20)
+        parts.sequencer.submit(event).result(60)
 
 
 def answered(
@@ -160,7 +161,7 @@ def answered(
         "source_ip": "127.0.0.1",
         "now": now,
     }
-    trace_id = abs(hash(request_id)) % 2**31
+    trace_id = zlib.crc32(request_id.encode())
     intent = {
         "phase": "intent",
         "model": model,
@@ -326,7 +327,7 @@ def served(parts):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(timeout=30)
+        thread.join(timeout=60)
         listener.close()
 
 

@@ -47,7 +47,7 @@ def log(tmp_path):
     sequencer.start()
     for number in range(3):
         event = logbook.system(f"e{number}", uid=f"sys_{number}", now=datetime.now(UTC))
-        sequencer.submit(event).result(10)
+        sequencer.submit(event).result(60)
     yield SimpleNamespace(engine=engine, sequencer=sequencer)
     sequencer.close()
     engine.dispose()
@@ -63,7 +63,7 @@ class Parts(SimpleNamespace):
 @pytest.fixture
 def get(log):
     """Asks for a path in a role; returns status, headers and body."""
-    recorder = Recorder(log.sequencer, acknowledgement_s=10)
+    recorder = Recorder(log.sequencer, acknowledgement_s=60)
     gateway = Parts(
         settings=Settings(),
         doorkeeper=Doorkeeper(

@@ -32,7 +32,7 @@ def endpoint(name, *, classes=frozenset({"phi"}), boundary="site", slots=2, cloc
     return Endpoint(place, Idle(), breaker, FairSlots(slots, waiting_limit=1000))
 
 
-def balancer(*endpoints, queue_s=1.0, hedge_s=0.05):
+def balancer(*endpoints, queue_s=60.0, hedge_s=0.05):
     return Balancer(
         endpoints, draw=lambda _: 0, patience=Patience(queue_s=queue_s, hedge_s=hedge_s)
     )
@@ -201,7 +201,7 @@ async def test_a_client_that_leaves_before_the_first_text_leaves_no_slot():
 
 async def test_a_slot_that_does_not_come_free_is_a_refusal():
     balance = balancer(endpoint("a", slots=1), queue_s=0.05)
-    async with balance.endpoints["a"].slots.held("other", limit_s=1):
+    async with balance.endpoints["a"].slots.held("other", limit_s=60):
         with pytest.raises(RequestRefused, match="busy"):
             await answer(balance, Scripts(a=["x"]))
     assert balance.endpoints["a"].slots.waiting == 0

@@ -18,6 +18,7 @@ from sandbox.pool import Finished, Started
 from sandbox.readings import TokenBatch
 from sandbox.sharing import fits
 from sandbox.wire import Job, Shaping
+from tests.waiting import LoopClock
 
 JOB = Job(
     prompt=[1, 2],
@@ -72,7 +73,7 @@ def workers(monkeypatch):
 def tier(workers, *, slots=1, limit=4, window_s=0.0, room_tokens=100, waiting=100, queue_s=30):
     together = Sharing(limit=limit, window_s=window_s, room_tokens=room_tokens)
     line = FairSlots(slots, waiting_limit=waiting)
-    return LocalBackend(workers, line, queue_s=queue_s, deadline_s=30, sharing=together)
+    return LocalBackend(workers, line, queue_s=queue_s, deadline_s=600, sharing=together)
 
 
 def ask(local, tenant, number, **fields):
@@ -86,7 +87,7 @@ def ask(local, tenant, number, **fields):
 
 
 async def heard(tasks):
-    return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+    return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 120)
 
 
 def tokens(items):
@@ -132,10 +133,14 @@ async def test_those_that_wait_for_a_slot_share_the_next_worker(workers):
 
 
 async def test_window_gathers_what_comes_within_it(workers):
-    local = tier(workers, slots=2, window_s=0.2)
+    clock, local = LoopClock(), tier(workers, slots=2, window_s=60)
     first = ask(local, "a", 0)
-    await asyncio.sleep(0.05)
+    await settle()
+    clock.move(30)
     second = ask(local, "a", 1)
+    await settle()
+    assert workers.held == []
+    clock.move(31)
     workers.go.set()
     await heard([first, second])
     assert workers.held == [[0, 1]]
@@ -201,14 +206,17 @@ async def test_every_answer_is_told_of_its_end(workers, fault):
 
 
 async def test_one_that_waited_too_long_is_refused_and_the_rest_wait_on(workers):
-    local = tier(workers, queue_s=0.2)
+    clock, local = LoopClock(), tier(workers, queue_s=60)
     first = ask(local, "a", 0)
     await settle()
     second = ask(local, "a", 1)
-    await asyncio.sleep(0.15)
+    await settle()
+    clock.move(20)
     third = ask(local, "a", 2)
+    await settle()
+    clock.move(41)
     with pytest.raises(RequestRefused):
-        await asyncio.wait_for(second, 5)
+        await second
     workers.go.set()
     assert tokens(await third) == [2]
     await first

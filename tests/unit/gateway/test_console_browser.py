@@ -29,6 +29,9 @@ from tests.unit.gateway.console_parts import (
 from tests.unit.gateway.test_console_issuer import issuing
 
 CHROMIUM = shutil.which("chromium")
+# Of one step on a page: the machine may be busy.
+LIMIT_MS = 60_000
+expect.set_options(timeout=LIMIT_MS)
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -88,7 +91,7 @@ def opened(chromium, **options):
     """Yield a page of a fresh profile; fail on what a page says is wrong with it."""
     context = chromium.new_context(**{"locale": "en-GB", "accept_downloads": True} | options)
     page, problems = context.new_page(), []
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(LIMIT_MS)
     page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("dialog", lambda dialog: (problems.append("a dialog"), dialog.dismiss()))
@@ -183,7 +186,7 @@ def test_text_is_traced_from_a_file(officer, url, tmp_path):
 def test_report_is_made_downloaded_and_checked(officer, parts, url, tmp_path):
     officer.goto(f"{url}/console/reports")
     officer.get_by_role("button", name="Make it").click()
-    for _ in range(100):
+    for _ in range(500):
         if "ready" in officer.locator("h2").first.inner_text():
             break
         officer.wait_for_timeout(200)

@@ -326,7 +326,7 @@ def test_strangers_who_wait_for_a_slow_issuer_keep_few_threads():
 
     def slow(_):
         waiting.release()
-        go_on.wait(20)
+        go_on.wait(60)
         raise OSError
 
     flow = CodeFlow(Client(Issued("https://issuer.example", CLIENT), CLIENT))
@@ -342,12 +342,12 @@ def test_strangers_who_wait_for_a_slow_issuer_keep_few_threads():
     threads = [threading.Thread(target=begin) for _ in range(WAITING_LIMIT)]
     for thread in threads:
         thread.start()
-        assert waiting.acquire(timeout=20)
+        assert waiting.acquire(timeout=60)
     begin()
     assert told == ["issuer_unavailable"]
     go_on.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert told == ["issuer_unavailable"] * (WAITING_LIMIT + 1)
 
 

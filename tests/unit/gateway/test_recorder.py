@@ -34,8 +34,12 @@ def disk():
     return Disk()
 
 
-async def start(disk, metrics=None, **options):
-    recorder = Recorder(disk, acknowledgement_s=0.05, metrics=metrics)
+# The limit of a test that lets it pass.
+SOON_S = 0.05
+
+
+async def start(disk, metrics=None, *, limit_s=60, **options):
+    recorder = Recorder(disk, acknowledgement_s=limit_s, metrics=metrics)
     recording = asyncio.ensure_future(recorder.record(EVENT, **options))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -64,7 +68,7 @@ async def test_failed_write_is_an_unavailable_log(disk):
 
 
 async def test_slow_write_is_an_unavailable_log_and_is_retracted_once_it_lands(disk):
-    recording = await start(disk, retraction=lambda: CLOSING)
+    recording = await start(disk, limit_s=SOON_S, retraction=lambda: CLOSING)
     with pytest.raises(LogUnavailable, match=r"0\.05 s"):
         await recording
     assert disk.submitted == [EVENT]
@@ -85,14 +89,14 @@ async def test_acknowledged_and_failed_entries_are_counted(disk):
             with pytest.raises(LogUnavailable):
                 await recording
     with pytest.raises(LogUnavailable):
-        await (await start(disk, metrics=metrics))
+        await (await start(disk, metrics=metrics, limit_s=SOON_S))
     text = metrics.render().decode()
     assert "sealgate_log_acknowledgement_seconds_count 1.0" in text
     assert "sealgate_log_failures_total 2.0" in text
 
 
 async def test_slow_write_that_fails_is_not_retracted(disk):
-    recording = await start(disk, retraction=lambda: CLOSING)
+    recording = await start(disk, limit_s=SOON_S, retraction=lambda: CLOSING)
     with pytest.raises(LogUnavailable):
         await recording
     disk.futures[0].set_exception(LogUnavailable("disk full"))
@@ -115,7 +119,7 @@ async def test_caller_that_is_cancelled_retracts_what_lands(disk, landed):
 
 
 async def test_a_batch_wakes_the_loop_once(disk, monkeypatch):
-    recorder = Recorder(disk, acknowledgement_s=5)
+    recorder = Recorder(disk, acknowledgement_s=60)
     recordings = [asyncio.ensure_future(recorder.record(EVENT)) for _ in range(20)]
     await asyncio.sleep(0)
     wakings = []
@@ -138,7 +142,7 @@ async def test_entries_recorded_from_a_real_log_all_come_back(tmp_path):
     public_key = key.public_key().public_bytes_raw()
     sequencer = Sequencer(engine, origin="o.test/log", public_key=public_key, sign=key.sign)
     sequencer.start()
-    recorder = Recorder(sequencer, acknowledgement_s=30)
+    recorder = Recorder(sequencer, acknowledgement_s=60)
     now = datetime.now(UTC)
     events = [logbook.system("key.created", uid=f"sys_{n}", now=now) for n in range(300)]
     await asyncio.gather(*(recorder.record(event) for event in events))

@@ -28,14 +28,14 @@ class Log:
 
 
 async def test_event_that_breaks_the_format_counts_as_an_unavailable_log():
-    recorder = Recorder(Log(refuses=EventInvalid("too long")), acknowledgement_s=1)
+    recorder = Recorder(Log(refuses=EventInvalid("too long")), acknowledgement_s=60)
     with pytest.raises(LogUnavailable, match="too long"):
         await recorder.record({})
 
 
 async def test_uid_of_another_event_counts_as_an_unavailable_log():
     log = Log()
-    recording = asyncio.ensure_future(Recorder(log, acknowledgement_s=1).record({}))
+    recording = asyncio.ensure_future(Recorder(log, acknowledgement_s=60).record({}))
     await asyncio.sleep(0)
     log.submitted[0][1].set_exception(EventConflict("taken"))
     with pytest.raises(LogUnavailable, match="taken"):
@@ -63,7 +63,7 @@ class Broken:
 
 
 @pytest.mark.parametrize(
-    "fails", [Broken(), Recorder(Log(refuses=EventInvalid("bad")), acknowledgement_s=1)]
+    "fails", [Broken(), Recorder(Log(refuses=EventInvalid("bad")), acknowledgement_s=60)]
 )
 async def test_abandoning_an_answer_never_raises(fails, monkeypatch, caplog):
     answer = Answer(

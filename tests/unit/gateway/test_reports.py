@@ -73,8 +73,8 @@ def shop(tmp_path):
     sequencer.start()
     for number in range(3):
         event = logbook.system("gateway.start", uid=f"sys_{number}", now=NOW, detail={"tls": True})
-        sequencer.submit(event).result(10)
-    recorder = Recorder(sequencer, acknowledgement_s=10)
+        sequencer.submit(event).result(60)
+    recorder = Recorder(sequencer, acknowledgement_s=60)
     yield Workshop(settings, home, engine, keys, Catalogue({}), recorder)
     sequencer.close()
     engine.dispose()
@@ -128,7 +128,7 @@ async def _ask(app, method, path, body, role):
     return sent[0]["status"], headers, b"".join(m.get("body", b"") for m in sent[1:])
 
 
-async def made(ask, report_id, *, limit_s=60):
+async def made(ask, report_id, *, limit_s=150):
     """Wait until a report is ready or failed."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
@@ -322,13 +322,13 @@ def test_schedule_is_made_listed_and_ended(shop):
 
 
 def test_scheduled_report_of_an_ended_month_is_made_by_itself(shop):
-    reports = Reports(shop)
-    month_ago = NOW.replace(day=1) - timedelta(days=1)
+    reports, now = Reports(shop), datetime.now(UTC)
+    month_ago = now.replace(day=1) - timedelta(days=1)
     schedule = reports.schedules.add("hipaa", Cadence.MONTHLY, now=month_ago)
 
     async def scenario():
         async with kept(shop) as serving:
-            serving.schedules.plan(shop.maker, now=NOW)
+            serving.schedules.plan(shop.maker, now=now)
             (filed,) = serving.shelf.newest()
             return await made(asking(shop, serving), filed.id)
 

@@ -7,6 +7,7 @@ from gateway.errors import RequestRefused
 from gateway.slots import LEAST_WAIT_S, MOST_WAIT_S, FairSlots
 from sandbox.pool import Finished, Started
 from sandbox.wire import Inputs, Job
+from tests.waiting import happened
 
 pytestmark = pytest.mark.asyncio
 JOB = Job([1], 1, 1.0, 1, 1.0, [], bytes(32), 0, bytes(32))
@@ -159,7 +160,7 @@ async def test_local_tier_runs_no_more_than_its_slots_and_refuses_beyond_its_lin
         return [item async for item in embedding]
 
     tasks = [asyncio.create_task(one(number)) for number in range(7)]
-    await asyncio.sleep(0.05)
+    await happened(lambda: sum(task.done() for task in tasks) == 2)
     assert (pool.running, local.waiting) == (2, 3)
     pool.go.set()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)

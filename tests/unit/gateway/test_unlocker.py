@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from privacy.custodians.transit import VaultTransit
 from privacy.errors import CustodianUnusable, KeyringLocked
 from privacy.keyring import Keyring
 from tests import transit_engine
+from tests.waiting import until
 
 ACT = states.Act("operator:ada", "a test", 1)
 CALLERS = 16
@@ -107,15 +107,13 @@ def _ancestor(pid):
 
 
 def require_ended(pid):
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+    def ended():
         try:
-            if "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
-                return
+            return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
         except OSError:
-            return
-        time.sleep(0.02)
-    pytest.fail("The process is still there.")
+            return True
+
+    until(ended)
 
 
 def network(pid):
@@ -142,8 +140,7 @@ def test_a_kek_that_is_replaced_under_load_fails_no_call(broker, keyring):
         keyring.rekey(act=ACT)
         keyring.rotate("watermark")
         before = len(made)
-        while len(made) < before + CALLERS and not failed:
-            time.sleep(0.001)
+        until(lambda: failed or len(made) >= before + CALLERS)  # noqa: B023 - Called at once.
     over.set()
     for thread in threads:
         thread.join()
@@ -208,15 +205,15 @@ def test_a_service_that_comes_back_is_asked_again(broker, keyring, service, tmp_
     with pytest.raises(CustodianUnusable, match="refuses the token"):
         broker.active_epoch("watermark")
     (tmp_path / "token").write_text(token)
+
     # It is asked again after as long as it took to refuse, which on a busy machine is a moment.
-    deadline = time.monotonic() + 20
-    while True:
+    def asked_again():
         try:
-            assert broker.active_epoch("watermark") == 1
-            break
+            return broker.active_epoch("watermark") == 1
         except CustodianUnusable:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+            return False
+
+    until(asked_again)
 
 
 class Slow:
