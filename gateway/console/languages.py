@@ -38,6 +38,15 @@ class Words:
         """
         return self.messages[key].format(**values)
 
+    def counted(self, key: str, number: int, **values: object) -> str:
+        """Return a message about `number` of something; a language may have another for one.
+
+        Raises:
+            KeyError: There is no such message.
+        """
+        one = f"{key}.one"
+        return self(one if number == 1 and one in self.messages else key, **values)
+
     def power(self, exponent: int) -> str:
         """Say ten to the power of `exponent` in words, as far as there are any."""
         raised = f"10{str(exponent).translate(_RAISED)}"

@@ -179,7 +179,7 @@ def test_entry_that_is_not_there_is_not_found(sign_in):
 def test_proof_is_shown_and_downloads_as_one_that_verifies(sign_in, parts):
     browser = sign_in("auditor")
     page = browser.get("/console/proof/req_1")
-    assert "The proof holds: 2 entries" in page.text
+    assert "The proof holds: 2 of " in page.text
     answer = browser.get("/console/proof/req_1/document")
     assert answer.headers["content-disposition"] == 'attachment; filename="req_1.proof.json"'
     public = parts.broker.public_key("checkpoint")

@@ -1,5 +1,6 @@
 """The console's small parts: catalogues of messages, charts, counts, what is said of numbers."""
 
+import ast
 import hashlib
 import json
 import re
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gateway
 from audit.sequencer import Sequencer
 from audit.store import open_log
 from gateway.console import charts, daybook
@@ -24,6 +26,14 @@ from tests.unit.gateway.console_parts import answered, refused
 
 CONSOLE = Path(charts.__file__).parent
 TEMPLATES = sorted((CONSOLE / "templates").glob("*.html"))
+OPERATIONS = Path(gateway.__file__).parents[1] / "docs" / "operations.md"
+# What a message's key ends with that is said of one thing alone.
+ONE = ".one"
+KEY = r"\bt(?:\.counted)?\('([^']+)'[,)]"
+# The log that cannot be written, and what the search form says of its own fields.
+NEVER_IN_AN_ENTRY = {"log_unavailable", "filter_unclear", "day_unclear", "period_empty"}
+# Read well with one, too: "1 answered", "1 of 5 entries".
+SAID_OF_ANY = {"overview.killed_signal", "proof.holds"}
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
@@ -33,10 +43,12 @@ def fields(message):
 
 def test_catalogues_have_the_same_messages_with_the_same_fields():
     english, chinese = (words(code).messages for code in LANGUAGES)
-    assert english.keys() == chinese.keys()
-    for key, message in english.items():
-        assert fields(message) == fields(chinese[key]), key
-        assert message.strip() == message != ""
+    assert {key for key in english if not key.endswith(ONE)} == chinese.keys()
+    for key, message in chinese.items():
+        assert fields(message) == fields(english[key]), key
+    for key, message in [*english.items(), *chinese.items()]:
+        assert message.strip() == message != "", key
+        assert fields(message) <= fields(chinese[key.removesuffix(ONE)]), key
 
 
 def test_chinese_is_chinese():
@@ -47,8 +59,8 @@ def test_chinese_is_chinese():
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
 def test_every_message_of_a_template_is_in_the_catalogue(template):
     text = template.read_text(encoding="utf-8")
-    assert re.findall(r"\bt\('([^']+)'[,)]", text) or template.stem.startswith(("_", "alone"))
-    for key in re.findall(r"\bt\('([^']+)'[,)]", text):
+    assert re.findall(KEY, text) or template.stem.startswith(("_", "alone"))
+    for key in re.findall(KEY, text):
         assert key in words("en").messages, key
     # A key that is put together needs all that begin so; at least one must be there.
     for prefix in re.findall(r"\bt(?:\.known)?\('([^']+)' ~", text):
@@ -62,8 +74,38 @@ def test_every_message_is_used():
     whole = set(re.findall(r"['\"]([a-z_]+\.[a-z_]+(?:\.[a-z]+)?)['\"]", text))
     prefixes = tuple(re.findall(r"['\"f]([a-z_]+\.[a-z_]*)(?:' ~|\{)", text))
     prefixes += ("mark.", "class.", "overview.marks", "overview.classes", "report.", "menu.")
-    unused = [k for k in words("en").messages if k not in whole and not k.startswith(prefixes)]
-    assert unused == []
+    keys = {key.removesuffix(ONE) for key in words("en").messages}
+    assert [k for k in sorted(keys) if k not in whole and not k.startswith(prefixes)] == []
+
+
+def test_one_of_something_is_not_said_as_many():
+    english, chinese = (words(code) for code in LANGUAGES)
+    assert english.counted("event.tokens", 1, count="1") == "one token"
+    assert english.counted("event.tokens", 0, count="0") == "0 tokens"
+    assert english.counted("event.tokens", 2, count="2") == "2 tokens"
+    assert chinese.counted("event.tokens", 1, count="1") == chinese("event.tokens", count="1")
+    # A message that names something counted, right behind its number, has a form for one of it.
+    for key, message in english.messages.items():
+        if re.search(r"\{(count|minutes|size)\} [a-z ]*s\b", message):
+            assert f"{key}{ONE}" in english.messages or key in SAID_OF_ANY, key
+
+
+def refusals():
+    """Every code that a request can be refused with and that the log's entry then holds."""
+    table = OPERATIONS.read_text(encoding="utf-8").split("### Error codes")[1].split("\n## ")[0]
+    codes = {"invalid_request", *re.findall(r"^\| `([a-z_]+)`", table, re.MULTILINE)}
+    for path in Path(gateway.__file__).parent.rglob("*.py"):
+        calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+        values = [k.value for call in calls for k in call.keywords if k.arg == "code"]
+        codes |= {v.value for v in values if isinstance(v, ast.Constant) and v.value}
+    return sorted(codes - NEVER_IN_AN_ENTRY)
+
+
+@pytest.mark.parametrize("code", refusals())
+def test_every_reason_of_a_refusal_has_its_label_and_its_advice(code):
+    for language in LANGUAGES:
+        assert f"reason.{code}" in words(language).messages
+        assert f"why.{code}" in words(language).messages
 
 
 @pytest.mark.parametrize(
