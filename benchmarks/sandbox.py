@@ -48,7 +48,7 @@ SHORT = Job(
 )
 ANSWER_TOKENS = 16
 # Between two requests that are not in a hurry.
-REHEARSAL_S = 0.2
+REHEARSAL_S = 0.3
 MEMORY_TOKENS = 64
 
 

@@ -5,13 +5,15 @@ a worker keeps none.
 """
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from sandbox import kernel
 
 SETPCAP = 8  # To drop the rest of the bounding set.
 SYS_ADMIN = 21  # To clone into new namespaces.
+# What a zygote has left, and its workers begin with.
+ZYGOTE = frozenset({SETPCAP, SYS_ADMIN})
 _VERSION_3 = 0x20080522
 
 
@@ -20,15 +22,15 @@ def last_known() -> int:
     return int(Path("/proc/sys/kernel/cap_last_cap").read_text(encoding="ascii"))
 
 
-def drop_all_but(kept: Collection[int], *, last: int) -> None:
+def drop_all_but(kept: Collection[int], *, held: Iterable[int]) -> None:
     """Keep `kept` in the bounding, effective and permitted sets, and nothing in any other.
 
-    last: from `last_known`.
+    held: what the bounding set may still have.
 
     Raises:
         OSError: The kernel refused.
     """
-    for capability in range(last + 1):
+    for capability in held:
         if capability not in kept:
             kernel.prctl(kernel.PR_CAPBSET_DROP, capability)
     kernel.prctl(kernel.PR_CAP_AMBIENT, kernel.PR_CAP_AMBIENT_CLEAR_ALL)

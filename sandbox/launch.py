@@ -42,7 +42,7 @@ class Worker:
     """One worker: its socket, its pidfd, and its end once the zygote has reaped it.
 
     listener: where the kernel tells of refused calls. refused: the name of one, if there was.
-    admitted: whether it ever waited for a job.
+    admitted: whether it ever waited for a job. rehearsed: whether it was told to rehearse.
     """
 
     pid: int
@@ -53,6 +53,7 @@ class Worker:
     listener: int = -1
     refused: str | None = None
     admitted: bool = False
+    rehearsed: bool = False
 
     def watch(self, listener: int) -> None:
         """Kill the worker when the kernel tells of a call outside its list, and keep its name."""

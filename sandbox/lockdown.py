@@ -45,7 +45,6 @@ class Walls:
     filters: seccomp.Filters = field(repr=False)
     ruleset: int
     lifeline: int
-    last_capability: int
     address_space_bytes: int
 
 
@@ -69,7 +68,7 @@ def lock_zygote(*, uid: int, gid: int) -> None:
     # 3
     namespaces.enter_zygote_world(uid=os.getuid(), gid=os.getgid())
     # 4
-    capabilities.drop_all_but({capabilities.SETPCAP, capabilities.SYS_ADMIN}, last=last)
+    capabilities.drop_all_but(capabilities.ZYGOTE, held=range(last + 1))
     # 5
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
 
@@ -90,7 +89,7 @@ def lock_worker(walls: Walls, *, connection: int) -> None:
     # 3
     limits.apply(walls.limits, address_space_bytes=walls.address_space_bytes)
     # 4
-    capabilities.drop_all_but((), last=walls.last_capability)
+    capabilities.drop_all_but((), held=capabilities.ZYGOTE)
     # 5
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)

@@ -18,6 +18,7 @@ from sandbox.errors import FrameInvalid, SandboxError, ZygoteFailed
 from sandbox.launch import ENTRY, SendWeights, Worker, Zygote, launch
 from sandbox.limits import Limits
 from sandbox.readings import Reader, TokenBatch, TokenReader, Undue, Vector, VectorReader
+from sandbox.rehearsals import Rehearsals
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -59,13 +60,13 @@ class Pool:
         self._send_weights = send_weights
         self._entry = entry
         self._idle: deque[Worker] = deque()
+        self._rehearsals = Rehearsals(self._idle)
         self._arrivals = asyncio.Condition()
         self._zygote: Zygote | None = None
         self._attestation: Mapping[str, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures = 0
         self._trouble = ""
-        self._waiting = 0
         self._launching = False
         self._stopped = False
 
@@ -145,6 +146,7 @@ class Pool:
         )
         end: wire.End | None = None
         told = "ended before its answer"
+        self._rehearsals.answering += 1
         try:
             yield Started(worker.attestation)
             job = wire.frame(reader.kind, reader.payload)
@@ -163,6 +165,7 @@ class Pool:
             told = f"broke the protocol: {error}"
         finally:
             timer.cancel()
+            self._rehearsals.answering -= 1
             late = time.monotonic() >= deadline
             attestation = await conversation.bury(worker, whole=end is not None)
         if end is None:
@@ -183,15 +186,12 @@ class Pool:
         Raises:
             ZygoteFailed: None became ready in time, or the pool was stopped.
         """
-        self._waiting += 1
         try:
             async with asyncio.timeout(limit_s), self._arrivals:
                 await self._arrivals.wait_for(lambda: bool(self._idle) or self._stopped)
         except TimeoutError:
             because = f": {self._trouble}" if self._trouble else ""
             raise ZygoteFailed(f"No worker became ready within {limit_s:g} s{because}.") from None
-        finally:
-            self._waiting -= 1
         if self._stopped:
             raise ZygoteFailed("The pool was stopped.")
 
@@ -239,8 +239,7 @@ class Pool:
             self._idle.append(worker)
             # All of them: one that is being cancelled may not pass the word on.
             self._arrivals.notify_all()
-        if not self._waiting:
-            conversation.rehearse(worker)
+        self._rehearsals.plan()
         worker.exited.add_done_callback(lambda _: self._lost(worker))
 
     def _lost(self, worker: Worker) -> None:

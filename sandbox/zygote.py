@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 
 from sandbox import (
-    capabilities,
     landlock,
     limits,
     lockdown,
@@ -101,7 +100,6 @@ def _prepare_walls(bounds: Limits, control: socket.socket) -> tuple[Walls, int]:
         filters=seccomp.build(),
         ruleset=landlock.create_ruleset(),
         lifeline=reading,
-        last_capability=capabilities.last_known(),
         address_space_bytes=limits.address_space_bytes(),
     )
     keep_only({0, 1, 2, control.fileno(), walls.ruleset, reading, writing})

@@ -128,7 +128,8 @@ print(os.waitpid(child.pid, 0)[1], tried(signal.pidfd_send_signal, child.pidfd, 
 def test_dropped_capabilities_are_in_no_set_and_do_not_come_back():
     script = """
 without = tried(os.chroot, "/")
-capabilities.drop_all_but((), last=capabilities.last_known())
+every = range(capabilities.last_known() + 1)
+capabilities.drop_all_but((), held=every)
 raised = tried(kernel.prctl, kernel.PR_CAP_AMBIENT, 2, capabilities.SYS_ADMIN)
 print(without, tried(os.chroot, "/"), tried(os.setuid, STRANGER), raised)
 for line in open("/proc/self/status"):
@@ -139,14 +140,18 @@ for line in open("/proc/self/status"):
 
 
 @needs_root
-def test_kept_capabilities_are_the_only_ones():
+def test_kept_capabilities_are_the_only_ones_and_a_worker_drops_those():
     script = """
-capabilities.drop_all_but({capabilities.SETPCAP, capabilities.SYS_ADMIN},
-                          last=capabilities.last_known())
-print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith("Cap")])
+def sets():
+    return [line.split()[1] for line in open("/proc/self/status") if line.startswith("Cap")]
+capabilities.drop_all_but(capabilities.ZYGOTE, held=range(capabilities.last_known() + 1))
+print(*sets())
+capabilities.drop_all_but((), held=capabilities.ZYGOTE)
+print(*sets())
 """
     mask = f"{1 << 8 | 1 << 21:016x}"
-    assert confined(script).said == ["0" * 16, mask, mask, mask, "0" * 16]
+    zygotes, workers = ["0" * 16, mask, mask, mask, "0" * 16], ["0" * 16] * 5
+    assert confined(script).said == [*zygotes, *workers]
 
 
 def test_only_the_named_descriptors_stay_open():
