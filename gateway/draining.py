@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.errors import SettingsInvalid
 from gateway.router import Candidate
+from gateway.turns import Turn
 
 FILE = "draining.json"
 _log = logging.getLogger("sealgate")
@@ -63,10 +64,14 @@ class Standing:
     home: Path
     _seen: tuple[int, int] | None = None
     _order: Order = field(default_factory=Order)
+    _turn: Turn = field(default_factory=Turn)
 
     @property
     def order(self) -> Order:
         """Return it. A file that makes no sense changes nothing, and is a warning once."""
+        return self._turn.once(FILE, self._current)
+
+    def _current(self) -> Order:
         seen = self._stamp()
         if seen != self._seen:
             self._seen = seen
@@ -78,7 +83,7 @@ class Standing:
 
     def _stamp(self) -> tuple[int, int] | None:
         try:
-            status = (self.home / FILE).stat()
+            status = os.stat(f"{self.home}/{FILE}")  # noqa: PTH116 - a string takes less than a path.
         except OSError:
             return None
         return status.st_ino, status.st_mtime_ns

@@ -1,7 +1,8 @@
 """Whose key it is: a credential's row by the key's HMAC, as the database has it at this moment.
 
-Nothing is remembered, so that a revocation holds from the next request. On SQLite the driver is
-asked itself: that takes some 15 us, and waits for no writer, so that the event loop may ask.
+Nothing is remembered beyond a turn of the event loop, so that a revocation holds from the next
+request. On SQLite the driver is asked itself: that takes some 15 us, and waits for no writer, so
+that the event loop may ask.
 """
 
 import sqlite3
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from audit.errors import LogUnavailable
+from gateway.turns import Turn
 
 
 class Row(NamedTuple):
@@ -34,6 +36,7 @@ class Holders:
         self._engine = engine
         self._lock = Lock()
         self._connection: sa.PoolProxiedConnection | None = None
+        self._turn = Turn()
 
     @property
     def quick(self) -> bool:
@@ -47,13 +50,17 @@ class Holders:
             LogUnavailable: The database cannot be read.
             sqlalchemy.exc.DBAPIError: The same, of a server.
         """
-        return self._rows("key_hmac", hmacs)
+        return self._found("key_hmac", tuple(hmacs))
 
     def by_id(self, credential_id: str) -> Sequence[Row]:
         """Return a credential's rows; raises as `by_hmac`."""
-        return self._rows("id", (credential_id,))
+        return self._found("id", (credential_id,))
 
-    def _rows(self, column: str, values: Sequence[bytes | str]) -> Sequence[Row]:
+    def _found(self, column: str, values: tuple[bytes | str, ...]) -> Sequence[Row]:
+        # Requests that come together often show the same key.
+        return self._turn.once((column, values), lambda: self._rows(column, values))
+
+    def _rows(self, column: str, values: tuple[bytes | str, ...]) -> Sequence[Row]:
         if not self.quick:
             named = {f"v{number}": each for number, each in enumerate(values)}
             with self._engine.connect() as connection:
@@ -62,7 +69,7 @@ class Holders:
         with self._lock:
             try:
                 statement = _statement(column, len(values), "?")
-                return [Row(*row) for row in self._driver().execute(statement, tuple(values))]
+                return [Row(*row) for row in self._driver().execute(statement, values)]
             except (sqlite3.Error, sa.exc.SQLAlchemyError) as error:
                 self._forget()
                 raise LogUnavailable(f"Credentials cannot be read: {error}.") from error

@@ -51,6 +51,7 @@ from gateway.settings import Settings
 from gateway.spans import spans
 from gateway.throttle import Throttle
 from gateway.tokens import Issuer, Tokens
+from gateway.turns import once_a_turn
 from gateway.upkeep import exchanged, flushed, measured, rolled_up
 from gateway.upstream import routes
 from privacy import keystore
@@ -94,7 +95,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         )
         catalogue = await serving.catalogue(home, settings, keys, stack)
         tiers = await stack.enter_async_context(routes(settings, catalogue.models, keys))
-        version = keystore.watch(home.keyring)
+        version = once_a_turn(keystore.watch(home.keyring))
         credentials = Credentials(engine, peppers=Peppers(keys, stamp=version))
         fingerprints = Fingerprints(engine, keys)
         await _note(recorder, "gateway.start", _circumstances(settings, catalogue, walls))

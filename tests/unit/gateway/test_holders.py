@@ -1,5 +1,6 @@
 """Whose key it is, is looked up afresh each time, and without asking the broker again."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -75,6 +76,19 @@ def test_another_processs_revocation_holds_from_the_next_look_up(credentials, tm
     Credentials(other, peppers=Peppers(counted)).revoke(credential.credential_id, now=NOW)
     other.dispose()
     assert credentials.principal(key, now=NOW) is None
+
+
+def test_in_a_loop_a_revocation_holds_from_the_next_turn(credentials):
+    credential, key = credentials.add(**GIVEN)
+
+    async def run():
+        known = [credentials.principal(key, now=NOW) for _ in range(3)]
+        await asyncio.to_thread(credentials.revoke, credential.credential_id, now=NOW)
+        return known, credentials.principal(key, now=NOW)
+
+    known, after = asyncio.run(run())
+    assert all(known)
+    assert after is None
 
 
 @pytest.mark.parametrize("scopes", [None, frozenset({"chat"}), frozenset({"chat", "model:a"})])
