@@ -7,7 +7,7 @@ Members beyond these are allowed and kept; times are milliseconds since 1970.
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Text = Annotated[str, Meta(min_length=1, max_length=256)]
 Count = Annotated[int, Meta(ge=0)]
@@ -16,6 +16,9 @@ Pseudonym = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 # Milliseconds since 1970, up to the end of the year 9999: what calendars can name.
 Time = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 TraceId = Annotated[int, Meta(ge=0, lt=2**32)]
+Detail = dict[str, Any]
+# Not there, or null. An event made of these types is written down as it was read.
+Absent = UnsetType | None
 Hmac = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -63,7 +66,7 @@ class Actor(Struct):
     """Who acted, and on what authority."""
 
     user: User
-    session: Session | None = None
+    session: Session | Absent = UNSET
 
 
 class Service(Struct):
@@ -89,15 +92,15 @@ class Api(Struct):
 
     operation: Annotated[str, Meta(min_length=1, max_length=64)]
     service: Service
-    request: Request | None = None
-    response: Response | None = None
+    request: Request | Absent = UNSET
+    response: Response | Absent = UNSET
 
 
 class SourceEndpoint(Struct):
     """Where the request came from; a local act has a name and no address."""
 
-    ip: Text | None = None
-    name: Text | None = None
+    ip: Text | Absent = UNSET
+    name: Text | Absent = UNSET
 
 
 class Model(Struct):
@@ -107,7 +110,7 @@ class Model(Struct):
     digest: Text
     generation: Count
     # The digest of the certificate of its private training; absent if it had none.
-    training_certificate: Text | None = None
+    training_certificate: Text | Absent = UNSET
 
 
 class Sampling(Struct):
@@ -122,11 +125,11 @@ class Sampling(Struct):
     max_tokens: Count
     n: Count
     seeded: bool
-    min_p_milli: Count | None = None
-    repetition_penalty_milli: Count | None = None
-    frequency_penalty_milli: int | None = None
-    presence_penalty_milli: int | None = None
-    biased_tokens: Count | None = None
+    min_p_milli: Count | Absent = UNSET
+    repetition_penalty_milli: Count | Absent = UNSET
+    frequency_penalty_milli: int | Absent = UNSET
+    presence_penalty_milli: int | Absent = UNSET
+    biased_tokens: Count | Absent = UNSET
 
 
 class Issued(Struct):
@@ -155,9 +158,9 @@ class Choice(Struct):
     finish_reason: str | None
     output_hmac: Hmac
     mark: Text
-    output_commitment: Hmac | None = None
-    log_evidence_milli: int | None = None
-    sandbox: dict[str, Any] | None = None
+    output_commitment: Hmac | Absent = UNSET
+    log_evidence_milli: int | Absent = UNSET
+    sandbox: Detail | Absent = UNSET
 
 
 class Kept(Struct):
@@ -178,8 +181,10 @@ class Intent(Struct, tag_field="phase", tag="intent"):
     prompt_tokens: Count
     sampling: Sampling
     watermark: Issued
-    pseudonym: Pseudonym | None = None
-    content: Kept | None = None
+    pseudonym: Pseudonym | Absent = UNSET
+    content: Kept | Absent = UNSET
+    policy: Detail | UnsetType = UNSET
+    detections: Detail | UnsetType = UNSET
 
 
 class Label(Struct):
@@ -203,11 +208,12 @@ class Outcome(Struct, tag_field="phase", tag="outcome"):
     tier: Text
     watermark: Scheme
     choices: list[Choice]
-    recipient: Text | None = None
-    label: Label | None = None
-    acknowledgement_ms: Count | None = None
-    content: Kept | None = None
-    commitment_epoch: Count | None = None
+    recipient: Text | Absent = UNSET
+    label: Label | Absent = UNSET
+    acknowledgement_ms: Count | Absent = UNSET
+    content: Kept | Absent = UNSET
+    commitment_epoch: Count | Absent = UNSET
+    route: Detail | UnsetType = UNSET
 
 
 class Recovered(Struct, tag_field="phase", tag="recovered"):
@@ -223,19 +229,20 @@ class Denied(Struct, tag_field="phase", tag="denied"):
     """A request that was refused."""
 
     reason: Text
+    policy: Detail | UnsetType = UNSET
 
 
 class Access(Struct, tag_field="phase", tag="access"):
     """Somebody read or checked evidence, or was told of a person."""
 
-    detail: dict[str, Any]
-    pseudonym: Pseudonym | None = None
+    detail: Detail
+    pseudonym: Pseudonym | Absent = UNSET
 
 
 class System(Struct, tag_field="phase", tag="system"):
     """Something happened to the deployment itself."""
 
-    detail: dict[str, Any]
+    detail: Detail
 
 
 class Event(Struct):
@@ -253,4 +260,4 @@ class Event(Struct):
     actor: Actor
     api: Api
     sealgate: Intent | Outcome | Recovered | Denied | Access | System
-    src_endpoint: SourceEndpoint | None = None
+    src_endpoint: SourceEndpoint | Absent = UNSET

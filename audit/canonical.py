@@ -5,11 +5,12 @@ sorted encoding *is* RFC 8785 (a property test holds it against another implemen
 """
 
 import re
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
 INTEGER_LIMIT = 2**53 - 1
+T = TypeVar("T")
 
 
 class NotCanonical(ValueError):
@@ -30,7 +31,7 @@ def encode(value: Any) -> bytes:
         # `decode` takes one; that look takes most of the time of a whole entry.
         if data is None or _needs_check(data):
             _check(value)
-            return msgspec.json.encode(value, order="sorted")
+            return _encoder.encode(value)
     except UnicodeEncodeError:
         raise NotCanonical("text is not valid Unicode") from None
     except RecursionError:
@@ -41,7 +42,7 @@ def encode(value: Any) -> bytes:
 def _written(value: Any) -> bytes | None:
     """Return a value's encoding, or None where it does not read back as the same value."""
     try:
-        data = msgspec.json.encode(value, order="sorted")
+        data = _encoder.encode(value)
         return data if _decoder.decode(data) == value else None
     except (msgspec.MsgspecError, TypeError, OverflowError):
         return None
@@ -63,9 +64,29 @@ def decode(data: bytes) -> Any:
     # What came out of the decoder is plain JSON without floats.
     if _needs_check(data):
         _check(value)
-    if msgspec.json.encode(value, order="sorted") != data:
+    if _encoder.encode(value) != data:
         raise NotCanonical("JSON in another form than the canonical one")
     return value
+
+
+def decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
+    """Return what `decode_as` reads a structure with, which may hold members of any JSON."""
+    return msgspec.json.Decoder(kind, float_hook=_refuse_float)
+
+
+def decode_as(data: bytes, reader: "msgspec.json.Decoder[T]") -> T | None:
+    """Decode canonical bytes into a structure, or return None where only `decode` can tell.
+
+    What the structure's own canonical encoding equals is canonical, and it holds all that is
+    there: members that it lacks would be missing from it. This takes two thirds of the time.
+    """
+    if _needs_check(data):
+        return None
+    try:
+        value = reader.decode(data)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    return value if _encoder.encode(value) == data else None
 
 
 def _needs_check(data: bytes) -> bool:
@@ -111,3 +132,4 @@ _LONG_NUMBER = re.compile(rb"[:,\[-][0-9]{16,}+(?:[,\]}]|$)")
 _DIGITS = b"0" * 16
 _DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 _decoder = msgspec.json.Decoder(float_hook=_refuse_float)
+_encoder = msgspec.json.Encoder(order="sorted")

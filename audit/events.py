@@ -1,16 +1,37 @@
 """From an event to the entry that the log stores: checked, canonical, with what gets indexed."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from audit import canonical
-from audit.activity import Event, Intent
+from audit.activity import (
+    Access,
+    Denied,
+    Event,
+    Intent,
+    Issued,
+    Outcome,
+    Recovered,
+    System,
+)
 from audit.canonical import NotCanonical
 from audit.errors import EventInvalid
 
 BODY_LIMIT_BYTES = 65_535
+_decoder = canonical.decoder(Event)
+_Own = Intent | Outcome | Recovered | Denied | Access | System
+_PHASES: Final[Mapping[type[_Own], str]] = {
+    Intent: "intent",
+    Outcome: "outcome",
+    Recovered: "recovered",
+    Denied: "denied",
+    Access: "access",
+    System: "system",
+}
+# What follows the request's id in the uid of the entries that it has exactly one of.
+_SUFFIXES: Final = {"intent": "/intent", "outcome": "/outcome", "recovered": "/outcome"}
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -37,6 +58,18 @@ class Entry(msgspec.Struct, frozen=True):
     pseudonym: str | None
     body: bytes
 
+    @property
+    def indexed(self) -> tuple[str, int, str, str, str | None, str]:
+        """What the log's columns repeat of the event, in their order."""
+        return (
+            self.uid,
+            self.time_ms,
+            self.phase,
+            self.tenant,
+            self.request_id,
+            self.operation,
+        )
+
 
 def encode(event: Mapping[str, Any]) -> Entry:
     """Check an event and return its entry.
@@ -46,9 +79,10 @@ def encode(event: Mapping[str, Any]) -> Entry:
     """
     plain = dict(event)
     try:
-        return _entry(canonical.encode(plain), plain)
+        body = canonical.encode(plain)
     except NotCanonical as error:
         raise EventInvalid(f"The event cannot be written down: {error}.") from None
+    return _entry(body, _typed(plain))
 
 
 def decode(body: bytes) -> Entry:
@@ -57,11 +91,14 @@ def decode(body: bytes) -> Entry:
     Raises:
         EventInvalid: They are not canonical, or break the format.
     """
-    try:
-        plain = canonical.decode(body)
-    except NotCanonical as error:
-        raise EventInvalid(f"The entry is not a canonical event: {error}.") from None
-    return _entry(body, plain)
+    event = canonical.decode_as(body, _decoder)
+    if event is None:
+        # It has members of its own, or is wrong, and the plain way tells what.
+        try:
+            event = _typed(canonical.decode(body))
+        except NotCanonical as error:
+            raise EventInvalid(f"The entry is not a canonical event: {error}.") from None
+    return _entry(body, event)
 
 
 def recovered(intent: dict[str, Any], *, time_ms: int) -> dict[str, Any]:
@@ -86,27 +123,31 @@ def recovered(intent: dict[str, Any], *, time_ms: int) -> dict[str, Any]:
     }
 
 
-def _entry(body: bytes, plain: Any) -> Entry:
-    if len(body) > BODY_LIMIT_BYTES:
-        raise EventInvalid(f"The event is longer than {BODY_LIMIT_BYTES} bytes.")
+def _typed(plain: Any) -> Event:
     try:
         # From what was decoded already, which is a fifth faster than to read the bytes again.
-        event = msgspec.convert(plain, Event)
+        return msgspec.convert(plain, Event)
     except msgspec.ValidationError as error:
         raise EventInvalid(f"The event breaks docs/formats/event-v1.md: {error}.") from None
-    phase = event.sealgate.__struct_config__.tag
-    request_id = event.api.request.uid if event.api.request else None
-    _require_uid(event.metadata.uid, str(phase), request_id)
+
+
+def _entry(body: bytes, event: Event) -> Entry:
+    if len(body) > BODY_LIMIT_BYTES:
+        raise EventInvalid(f"The event is longer than {BODY_LIMIT_BYTES} bytes.")
+    own, asked, uid = event.sealgate, event.api.request, event.metadata.uid
+    phase = _PHASES[type(own)]
+    request_id = asked.uid if asked else None
+    _require_uid(uid, phase, request_id)
     entry = Entry(
-        uid=event.metadata.uid,
-        time_ms=event.time,
-        phase=str(phase),
-        tenant=event.metadata.tenant_uid,
-        request_id=request_id,
-        operation=event.api.operation,
-        mark=_mark(event.sealgate),
-        pseudonym=getattr(event.sealgate, "pseudonym", None),
-        body=body,
+        uid,
+        event.time,
+        phase,
+        event.metadata.tenant_uid,
+        request_id,
+        event.api.operation,
+        _mark(own.watermark) if isinstance(own, Intent) else None,
+        (own.pseudonym or None) if isinstance(own, Intent | Access) else None,
+        body,
     )
     # PostgreSQL's text holds no NUL. Canonical JSON escapes it, so most bodies need no closer look.
     if b"\\u0000" in body:
@@ -122,13 +163,10 @@ def _require_no_nul(entry: Entry) -> None:
 
 def _require_uid(uid: str, phase: str, request_id: str | None) -> None:
     """Hold a request to one intent and one ending: their uids follow from its id."""
-    suffix = {"intent": "intent", "outcome": "outcome", "recovered": "outcome"}.get(phase)
-    if suffix is not None and uid != f"{request_id}/{suffix}":
-        raise EventInvalid(f"The uid of this {phase} must be its request's id and `/{suffix}`.")
+    suffix = _SUFFIXES.get(phase)
+    if suffix is not None and uid != f"{request_id}{suffix}":
+        raise EventInvalid(f"The uid of this {phase} must be its request's id and `{suffix}`.")
 
 
-def _mark(sealgate: msgspec.Struct) -> Mark | None:
-    if not isinstance(sealgate, Intent):
-        return None
-    issued = sealgate.watermark
+def _mark(issued: Issued) -> Mark:
     return Mark(issued.epoch, tuple(sorted(set(issued.trace_ids))))

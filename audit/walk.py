@@ -3,7 +3,7 @@
 What `audit.verify` reads with. The tree's own hashes and checkpoints are checked there.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,47 +29,67 @@ _LEAVES = sa.select(
 _Rows = dict[int, list[tuple[Any, ...]]]
 
 
-def pruned(connection: sa.Connection) -> Generator[bytes, None, None]:
-    """Yield the leaf hash of each entry that was pruned.
+def pruned(connection: sa.Connection) -> Generator[list[bytes], None, None]:
+    """Yield the leaf hashes of the entries that were pruned, in chunks.
 
     Raises:
         LogTampered: They are not the log's first, without gaps.
     """
     table = store.node
     query = sa.select(table.c.idx, table.c.hash).where(table.c.level == 0).order_by(table.c.idx)
+    expected = 0
     with connection.execute(query, execution_options={"yield_per": CHUNK}) as rows:
-        for expected, (index, hashed) in enumerate(rows):
-            if index != expected:
-                raise LogTampered(f"Entry {expected} is missing.", index=expected)
-            yield hashed
+        for chunk in rows.partitions(CHUNK):
+            hashes: list[bytes] = []
+            for index, hashed in chunk:
+                if index != expected:
+                    yield hashes
+                    raise LogTampered(f"Entry {expected} is missing.", index=expected)
+                hashes.append(hashed)
+                expected += 1
+            yield hashes
 
 
-def entries(connection: sa.Connection, start: int) -> Generator[tuple[Entry, bytes], None, None]:
+def entries(
+    connection: sa.Connection, start: int
+) -> Generator[list[tuple[Entry, bytes]], None, None]:
     """Yield each entry from `start` on and its leaf hash, having checked all but the tree.
+
+    They come in chunks; whatever is before an entry that fails comes before the error.
 
     Raises:
         LogTampered: The first entry that is not as it was written.
     """
     with connection.execute(_LEAVES, execution_options={"yield_per": CHUNK}) as rows:
         for chunk in rows.partitions(CHUNK):
-            yield from _checked(connection, chunk, start)
+            checked: list[tuple[Entry, bytes]] = []
+            try:
+                _check(connection, chunk, start, checked)
+            except LogTampered:
+                yield checked
+                raise
+            yield checked
             start += len(chunk)
 
 
-def _checked(
-    connection: sa.Connection, chunk: Sequence[Any], start: int
-) -> Iterator[tuple[Entry, bytes]]:
+def _check(
+    connection: sa.Connection, chunk: Sequence[Any], start: int, checked: list[tuple[Entry, bytes]]
+) -> None:
+    """Check a chunk's entries one by one, and add each that is as it was written."""
     end = start + len(chunk)
     marks, subjects = _marks(connection, start, end), _subjects(connection, start, end)
-    for expected, (index, hashed, body, *columns) in enumerate(chunk, start):
+    for expected, row in enumerate(chunk, start):
+        index, hashed, body = row[:3]
         if index != expected:
             raise LogTampered(f"Entry {expected} is missing.", index=expected)
-        entry = _entry(index, hashed, body, columns)
+        entry = _entry(index, hashed, body)
+        if row[3:] != entry.indexed:
+            raise LogTampered(f"The index columns of entry {index} were changed.", index=index)
         if marks.get(index, _NOTHING) != _marks_of(entry):
             raise LogTampered(f"The marks of entry {index} were changed.", index=index)
         if subjects.get(index, _NOTHING) != _subjects_of(entry):
             raise LogTampered(f"The pseudonym of entry {index} was changed.", index=index)
-        yield entry, hashed
+        checked.append((entry, hashed))
 
 
 def require_no_rows_outside(connection: sa.Connection, start: int, size: int) -> None:
@@ -88,25 +108,15 @@ def require_no_rows_outside(connection: sa.Connection, start: int, size: int) ->
             )
 
 
-def _entry(index: int, hashed: bytes, body: bytes, columns: list[Any]) -> Entry:
-    """Check one row: stored hash, canonical bytes, copied columns."""
+def _entry(index: int, hashed: bytes, body: bytes) -> Entry:
+    """Check one row: its stored hash and its canonical bytes."""
     # A damaged file can hold any type in any column.
     if type(body) is not bytes or leaf_hash(body) != hashed:
         raise LogTampered(f"Entry {index} was changed: its bytes do not hash to it.", index=index)
     try:
-        entry = events.decode(body)
+        return events.decode(body)
     except EventInvalid as error:
         raise LogTampered(f"Entry {index} is no event. {error}", index=index) from error
-    if columns != [
-        entry.uid,
-        entry.time_ms,
-        entry.phase,
-        entry.tenant,
-        entry.request_id,
-        entry.operation,
-    ]:
-        raise LogTampered(f"The index columns of entry {index} were changed.", index=index)
-    return entry
 
 
 def _marks(connection: sa.Connection, start: int, end: int) -> _Rows:

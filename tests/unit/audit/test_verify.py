@@ -10,6 +10,7 @@ from audit.checkpoint import Checkpoint, sign
 from audit.errors import AuditError, CheckpointInvalid, LogTampered
 from audit.events import decode, encode
 from audit.merkle import Frontier, leaf_hash
+from audit.regrowth import AHEAD
 from audit.store import open_log
 from audit.verify import consistency, verify_consistency, verify_log
 
@@ -159,6 +160,34 @@ def test_entry_that_is_no_canonical_event_is_found(closed):
     with pytest.raises(LogTampered, match="no event") as found:
         closed.verify()
     assert found.value.index == CHANGED
+
+
+def test_first_of_two_faults_is_named_whichever_step_finds_it(closed):
+    # Entry 7 shows in the tree alone, entry 11 by its own bytes, both in what is read at once.
+    changed = body(closed, CHANGED).replace(b'"latency_ms":812', b'"latency_ms":813')
+    closed.sql(
+        [
+            "UPDATE leaf SET body = ?, leaf_hash = ? WHERE idx = ?",
+            *(changed, leaf_hash(changed), CHANGED),
+        ],
+        [f"UPDATE leaf SET body = x'00' WHERE idx = {CHANGED + 4}"],  # noqa: S608 - Ours.
+    )
+    assert_found(closed, CHANGED)
+
+
+def test_checkpoint_that_does_not_hold_is_found_among_hundreds(log, make):
+    for number in range(2 * AHEAD + 40):
+        log.record(make.system(f"sys_{number}"))
+    log.sequencer.close()
+    assert log.verify().checkpoints == 2 * AHEAD + 40
+    size = AHEAD + 33
+    forged = sign(
+        Checkpoint(log.origin, size, bytes(32)), public_key=log.public_key, signer=log.key.sign
+    ).replace("AAAA", "AAAB", 1)
+    log.sql(["UPDATE checkpoint SET note = ? WHERE size = ?", forged, size])
+    with pytest.raises(LogTampered, match=f"checkpoint of {size} entries does not hold") as found:
+        log.verify()
+    assert found.value.index == size - 1
 
 
 def test_deleted_entry_is_found(closed):
