@@ -11,6 +11,7 @@ Not for use without coverage, and not loaded by tests.
 """
 
 import contextlib
+import itertools
 import marshal
 import mmap
 import os
@@ -34,9 +35,9 @@ LEFT = Path(os.environ.get(DATA, ROOT / "build" / ".coverage")).absolute().paren
 CONFIG = "COVERAGE_PROCESS_CONFIG"
 # Names the inherited descriptor of the memory that a process leaves its branches in.
 MEMORY = "COVERAGE_MEMORY"
-# Slot 0 is the process's own, the others its forked children's. Two children of one microsecond
-# share a slot, and the later one's branches count.
-SLOTS, SLOT_BYTES, HEADER_BYTES = 64, 1 << 18, 4
+# The first two slots are the process's own, in turns: a kill in the midst of one leaves the other.
+# The rest are its forked children's; of two that find the same one, the later one's branches count.
+OWN_SLOTS, SLOTS, SLOT_BYTES, HEADER_BYTES = 2, 256, 1 << 16, 4
 EVERY_S = 0.05
 
 
@@ -84,6 +85,9 @@ def _disarmed(become):
     return measured
 
 
+_turns = itertools.count()
+
+
 def _made() -> int:
     LEFT.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(LEFT / uuid.uuid4().hex, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -106,10 +110,14 @@ def _leave(memory: mmap.mmap, *, forked: bool) -> None:
     # As coverage keeps them: a set of packed pairs of lines for each file.
     taken = {name: set(arcs) for name, arcs in coverage._collector.data.items()}
     body = zlib.compress(marshal.dumps(taken), 1)
-    start = (1 + time.time_ns() // 1000 % (SLOTS - 1) if forked else 0) * SLOT_BYTES
+    turn = time.time_ns() // 1000
+    slot = OWN_SLOTS + turn % (SLOTS - OWN_SLOTS) if forked else next(_turns) % OWN_SLOTS
+    start = slot * SLOT_BYTES
     if len(body) <= SLOT_BYTES - HEADER_BYTES:
-        memory[start : start + HEADER_BYTES] = len(body).to_bytes(HEADER_BYTES, "big")
+        # Said to be there once it is.
+        memory[start : start + HEADER_BYTES] = bytes(HEADER_BYTES)
         memory[start + HEADER_BYTES : start + HEADER_BYTES + len(body)] = body
+        memory[start : start + HEADER_BYTES] = len(body).to_bytes(HEADER_BYTES, "big")
 
 
 def _should_trace(_coverage, filename, _frame):
@@ -151,7 +159,12 @@ def collect(into: str) -> None:
     taken: dict[str, set[tuple[int, int]]] = {}
     for path in LEFT.iterdir():
         for body in _slots(path.read_bytes()):
-            for name, packed in marshal.loads(zlib.decompress(body)).items():  # noqa: S302 - ours
+            try:
+                left = marshal.loads(zlib.decompress(body))  # noqa: S302 - ours
+            except zlib.error:
+                # Two children wrote there at once.
+                continue
+            for name, packed in left.items():
                 arcs = taken.setdefault(str(Path(name).relative_to(ROOT)), set())
                 arcs.update(map(_unpacked, packed))
         path.unlink()
