@@ -4,11 +4,21 @@ It sees only sums that already carry their rank's noise, so compressing is post-
 step leaves out is added to the next one's (error feedback), on the rank that left it out.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from privacy.training.exchange import Ranks
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What a rank keeps of one parameter between steps. start: of the next power iteration."""
+
+    left_out: torch.Tensor
+    start: torch.Tensor
 
 
 class PowerSgd(Ranks):
@@ -18,8 +28,7 @@ class PowerSgd(Ranks):
         super().__init__()
         self._shapes = [p.shape for p in model.parameters() if p.requires_grad]
         self._factors = factors
-        self._left_out: list[torch.Tensor] | None = None
-        self._starts: list[torch.Tensor] | None = None
+        self._kept: list[_Kept] = []
 
     def total(self, noised: torch.Tensor) -> torch.Tensor:
         """Return about the sum over ranks, the same on every rank."""
@@ -28,28 +37,25 @@ class PowerSgd(Ranks):
         matrices = [
             _matrix(piece, shape) for piece, shape in zip(pieces, self._shapes, strict=True)
         ]
-        if self._left_out is None or self._starts is None:
-            self._left_out = [torch.zeros_like(matrix) for matrix in matrices]
-            self._starts = [self._start(matrix) for matrix in matrices]
-        totals = [self._exchanged(index, matrix) for index, matrix in enumerate(matrices)]
+        if not self._kept:
+            self._kept = [_Kept(torch.zeros_like(m), self._start(m)) for m in matrices]
+        totals = [self._exchanged(*each) for each in zip(matrices, self._kept, strict=True)]
         return torch.cat([total.flatten() for total in totals]).to(noised)
 
-    def _exchanged(self, index: int, matrix: torch.Tensor) -> torch.Tensor:
-        if self._left_out is None or self._starts is None:
-            raise RuntimeError("Exchanges begin in `total`.")
+    def _exchanged(self, matrix: torch.Tensor, kept: _Kept) -> torch.Tensor:
         if not self._smaller(matrix):
             self._all_reduce(matrix)
             return matrix
         # The steps of the paper's algorithm 1, with sums for means.
-        own = matrix + self._left_out[index]
-        left = own @ self._starts[index]
+        own = matrix + kept.left_out
+        left = own @ kept.start
         self._all_reduce(left)
         left = torch.linalg.qr(left).Q
         right = own.T @ left
         # In place of the paper's mean: each rank keeps what its own part of the sum lost.
-        self._left_out[index] = own - left @ right.T
+        kept.left_out = own - left @ right.T
         self._all_reduce(right)
-        self._starts[index] = right / right.norm().clamp_min(1e-30)
+        kept.start = right / right.norm().clamp_min(1e-30)
         total: torch.Tensor = left @ right.T
         return total
 
