@@ -11,7 +11,8 @@ import pytest_asyncio
 
 from sandbox.limits import Limits
 from sandbox.pool import Pool
-from tests.security.hostile import HERE, WEIGHTS, eventually
+from tests.security.hostile import HERE, WEIGHTS
+from tests.waiting import happened
 
 
 def send_weights(connection):
@@ -69,7 +70,7 @@ def listening():
 def settled():
     """Wait until a pool is full again."""
 
-    async def wait(pool, size, *, limit_s=15):
-        await eventually(lambda: pool.idle == size, limit_s=limit_s)
+    async def wait(pool, size):
+        await happened(lambda: pool.idle == size)
 
     return wait

@@ -1,11 +1,11 @@
 """What tests say to the hostile zygote, and what they see of it from outside."""
 
-import asyncio
 from pathlib import Path
 
 from sandbox.pool import Finished
 from sandbox.readings import TokenBatch
 from sandbox.wire import Job
+from tests.waiting import happened
 
 HERE = Path(__file__).parent
 WEIGHTS = b"the weights of no model " * 4096
@@ -26,7 +26,7 @@ def job(what, *rest, max_tokens=4, seed=bytes(32), mark_key=bytes(32)):
     )
 
 
-async def answered(pool, asked, *, deadline_s=10):
+async def answered(pool, asked, *, deadline_s=60):
     """Run a job to its end; return its tokens and the Finished."""
     tokens, finished = [], None
     async for item in pool.run(asked, deadline_s=deadline_s):
@@ -65,11 +65,4 @@ def alive(pid):
 
 async def gone(pids):
     """Wait until none of these processes runs; raises TimeoutError if one stays."""
-    await eventually(lambda: not any(alive(pid) for pid in pids))
-
-
-async def eventually(holds, *, limit_s=15):
-    """Wait until something outside this process holds; raises TimeoutError if it never does."""
-    async with asyncio.timeout(limit_s):
-        while not holds():  # noqa: ASYNC110 - nobody tells us of processes that are not ours
-            await asyncio.sleep(0.005)
+    await happened(lambda: not any(alive(pid) for pid in pids))

@@ -21,7 +21,7 @@ from tests.security.hostile import alive, answered, job, workers
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def together(pool, jobs, *, deadline_s=10):
+async def together(pool, jobs, *, deadline_s=60):
     """Run a batch to its end; return each job's tokens and its last item."""
     tokens, last = [[] for _ in jobs], [None] * len(jobs)
     async with aclosing(run_together(pool, jobs, deadline_s=deadline_s)) as items:
@@ -44,7 +44,7 @@ async def test_answers_of_a_batch_are_those_of_workers_of_their_own(pool):
 async def test_each_entry_says_that_its_worker_was_shared(pool):
     jobs = [job(told.ANSWER, max_tokens=count) for count in (2, 5, 3)]
     started = []
-    async with aclosing(run_together(pool, jobs, deadline_s=10)) as items:
+    async with aclosing(run_together(pool, jobs, deadline_s=60)) as items:
         async for index, item in items:
             if isinstance(item, Started):
                 started.append((index, item.attestation["batch"]))
@@ -84,7 +84,9 @@ async def test_refused_call_is_told_to_every_mate(pool, listening):
     assert all(each.attestation["end"]["call"] == "socket" for each in last)
 
 
-async def test_deadline_ends_all_and_each_is_told(pool):
+async def test_deadline_ends_all_and_each_is_told(pool, settled):
+    # The time to wait for a worker is counted too.
+    await settled(pool, 2)
     _, last = await together(pool, [job(told.ANSWER, max_tokens=9), job(told.SPIN)], deadline_s=0.5)
     assert all(isinstance(each, DeadlinePassed) for each in last)
 
@@ -101,7 +103,7 @@ async def test_sequence_that_fails_by_its_own_numbers_leaves_its_mates_whole(poo
 async def test_closing_the_batch_kills_its_worker(pool, settled):
     await settled(pool, 2)
     idle = set(workers(pool))
-    run = run_together(pool, [job(told.HOLD), job(told.HOLD)], deadline_s=30)
+    run = run_together(pool, [job(told.HOLD), job(told.HOLD)], deadline_s=60)
     assert isinstance((await anext(run))[1], Started)
     (taken,) = idle - {worker.pid for worker in pool._idle}
     assert alive(taken)

@@ -13,6 +13,7 @@ import pytest
 from sandbox.pool import Started
 from tests.security import hostile_zygote as told
 from tests.security.hostile import WEIGHTS, answered, job, workers, zygote_of
+from tests.waiting import happened
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -80,9 +81,15 @@ async def test_nothing_of_one_request_is_in_another_worker(
         assert isinstance(await anext(run), Started)
         holding = asyncio.ensure_future(anext(run))
         await settled(pool, 2)
-        # The one that was ready before and is taken now holds every canary of its request.
-        first = {pid: found_in(pid, canaries) for pid in ready}
-        assert sorted(map(len, first.values())) == [0, len(canaries)], first
+        # The one that was ready before and is taken now holds every canary of its request, once it
+        # has read it.
+        first = {}
+
+        def was_read():
+            first.update((pid, found_in(pid, canaries)) for pid in ready)
+            return sorted(map(len, first.values())) == [0, len(canaries)]
+
+        await happened(was_read)
         # The rest: those idle beside it, those made since, the zygote; and weights are in each.
         taken = max(first, key=lambda pid: len(first[pid]))
         for pid in {*workers(pool), zygote_of(pool)} - {taken}:

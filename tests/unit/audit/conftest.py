@@ -58,7 +58,7 @@ class Log:
 
     def record(self, *events):
         futures = [self.sequencer.submit(event) for event in events]
-        return [future.result(timeout=30) for future in futures]
+        return [future.result(timeout=60) for future in futures]
 
     def verify(self):
         return verify_log(self.engine, **self.trust)

@@ -15,16 +15,9 @@ import pytest
 
 from audit.errors import LogUnavailable
 from audit.sequencer import RETRY_S
+from tests.waiting import until
 
 SEED = 20260117
-
-
-def until(condition, limit_s=15.0):
-    """Wait for what another thread is about to do."""
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -83,7 +76,7 @@ def test_full_disk_refuses_entries_until_there_is_room(small_disk, new_log, make
     while log.sequencer.writable:
         assert taken < 200
         large = log.sequencer.submit(make.system(f"sys_{taken}", detail={"text": "x" * 20_000}))
-        taken += large.exception(30) is None
+        taken += large.exception(60) is None
     lost = make.system("sys_lost", detail={"text": "x" * 20_000})
     assert_refuses(log, lost, saying="See to its disk")
     assert log.verify().size == taken
@@ -213,7 +206,8 @@ def test_nothing_acknowledged_is_lost_when_the_process_is_killed(new_log, append
     report = log.verify()
     with log.engine.connect() as connection:
         places = dict(connection.exec_driver_sql("SELECT uid, idx FROM leaf").all())
-    assert len(acknowledged) > runs
+    # Each was killed after it had told of one entry at least.
+    assert len(acknowledged) >= runs
     assert {uid: places.get(uid) for uid in acknowledged} == acknowledged
     assert log.record(make.system("after"))[0].index == report.size
     log.verify()

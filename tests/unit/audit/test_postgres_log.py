@@ -1,5 +1,6 @@
 """The log on a real PostgreSQL: several writers, killed writers, a lost server, a hostile owner."""
 
+import itertools
 import os
 import signal
 import threading
@@ -17,20 +18,14 @@ from audit.postgres import DRIVER
 from audit.store import existing_log, open_log
 from audit.verify import consistency, verify_consistency
 from tests.postgres_server import serving
+from tests.waiting import until
 
 pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
 
 
 @pytest.fixture
 def log(new_log, database):
-    return new_log(database, busy_limit_s=10).start()
-
-
-def until(condition, limit_s=20.0):
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    return new_log(database, busy_limit_s=60).start()
 
 
 def test_entries_are_in_the_log_and_prove_themselves(log, make):
@@ -73,7 +68,7 @@ def test_several_processes_and_threads_share_a_log(log, make, append):
         number += 1
     places = {done.uid: done.index for done in ours}
     for other in others:
-        assert other.wait(30) == 0
+        assert other.wait(60) == 0
         places |= {
             uid: int(index) for uid, index in map(str.split, other.stdout.read().splitlines())
         }
@@ -86,7 +81,7 @@ def test_verification_beside_writers_sees_one_moment(log, make):
         futures = [log.sequencer.submit(make.system(f"{number}_{each}")) for each in range(300)]
         log.verify()
         for future in futures:
-            future.result(20)
+            future.result(60)
     assert log.verify().size == 1200
 
 
@@ -105,7 +100,8 @@ def test_nothing_acknowledged_is_lost_when_writers_are_killed(log, append, make)
     log.verify()
     with log.engine.connect() as connection:
         places = dict(connection.exec_driver_sql("SELECT uid, idx FROM leaf").all())
-    assert len(acknowledged) > 3
+    # Each was killed after it had told of one entry at least.
+    assert len(acknowledged) >= 3
     assert {uid: places.get(uid) for uid in acknowledged} == acknowledged
 
 
@@ -136,6 +132,11 @@ def test_connection_that_the_server_cuts_refuses_one_batch(log, make):
     log.verify()
 
 
+def recorded_until_refused(log, make, name):
+    """Record until the server's end shows, a moment after its cause; return how many were."""
+    return next(n for n in itertools.count() if not _writes(log, make, f"{name}_{n}"))
+
+
 def test_server_that_crashes_loses_nothing_acknowledged(new_log, make, tmp_path):
     with serving() as url:
         log = new_log(url).start()
@@ -147,14 +148,13 @@ def test_server_that_crashes_loses_nothing_acknowledged(new_log, make, tmp_path)
             # The server takes the death of one of its processes as a crash and recovers from WAL.
             os.kill(backend, signal.SIGKILL)
             connection.invalidate()
-        with pytest.raises(LogUnavailable):
-            log.record(make.system("during"))
-        until(lambda: log.sequencer.writable, 30)
+        kept = 51 + recorded_until_refused(log, make, "during")
+        until(lambda: log.sequencer.writable)
         log.record(make.system("after"))
-        assert 51 <= log.verify().size <= 52
+        # What was refused may have come in all the same, and nothing else.
+        assert kept <= log.verify().size <= kept + 1
         os.kill(postmaster, signal.SIGQUIT)
-        with pytest.raises(LogUnavailable):
-            log.record(make.system("gone"))
+        recorded_until_refused(log, make, "gone")
         assert not log.sequencer.writable
         with pytest.raises(LogUnavailable):
             log.verify()
@@ -277,14 +277,14 @@ def test_crowd_of_callers_meets_full_batches_and_a_bounded_queue(new_log, databa
         each.start()
     for each in crowd:
         each.join()
-    places = sorted(future.result(30).index for future in done)
+    places = sorted(future.result(60).index for future in done)
     assert places == list(range(1600 - len(refused)))
     assert log.verify().size == len(done)
 
 
 def test_many_entries_of_another_writer_are_taken_in(log, make, new_log, database, monkeypatch):
     monkeypatch.setattr(pipelined, "AT_ONCE", 4)
-    other = new_log(database, busy_limit_s=10).start()
+    other = new_log(database, busy_limit_s=60).start()
     log.record(make.system("first"))
     other.record(*(make.system(f"other_{number}") for number in range(20)))
     log.record(make.system("last"))
@@ -312,14 +312,14 @@ def test_failed_batch_leaves_nothing_and_the_next_goes_in(log, make):
         log.record(make.system("sys_2"))
     assert log.verify().size == 1
     log.sql(["ALTER TABLE checkpoint DROP CONSTRAINT no_third"])
-    until(lambda: log.sequencer.writable or _writes(log, make))
+    until(lambda: log.sequencer.writable or _writes(log, make, "sys_2"))
     log.record(make.system("sys_3"))
     assert log.verify().size >= 2
 
 
-def _writes(log, make):
+def _writes(log, make, uid):
     try:
-        log.record(make.system("sys_2"))
+        log.record(make.system(uid))
     except LogUnavailable:
         return False
     return True

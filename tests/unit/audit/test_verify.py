@@ -101,7 +101,7 @@ def test_log_that_is_being_written_verifies(log, make):
         futures = [log.sequencer.submit(make.system(f"{number}_{each}")) for each in range(300)]
         log.verify()
         for future in futures:
-            future.result(10)
+            future.result(60)
     assert log.verify().size == 1500
 
 

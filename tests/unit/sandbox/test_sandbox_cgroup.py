@@ -87,7 +87,7 @@ def test_removing_a_real_group_kills_what_is_in_it():
     try:
         group.add(sleeper.pid)
         group.remove()
-        assert sleeper.wait(timeout=10) == -9
+        assert sleeper.wait(timeout=60) == -9
     finally:
         sleeper.kill()
         sleeper.wait()

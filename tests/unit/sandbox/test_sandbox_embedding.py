@@ -50,7 +50,7 @@ def run_in_pool(send_weights, work):
 
 
 async def embedded(pool, texts, *, dimensions=16):
-    run = pool.embed(wire.Inputs(texts), dimensions=dimensions, deadline_s=30)
+    run = pool.embed(wire.Inputs(texts), dimensions=dimensions, deadline_s=60)
     return [item async for item in run]
 
 
@@ -88,7 +88,7 @@ def test_worker_that_embeds_takes_no_question(send_weights):
 
     async def work(pool):
         with pytest.raises(WorkerDied, match="takes texts"):
-            [item async for item in pool.run(job, deadline_s=30)]
+            [item async for item in pool.run(job, deadline_s=60)]
 
     run_in_pool(send_weights, work)
 

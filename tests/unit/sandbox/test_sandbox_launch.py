@@ -1,6 +1,7 @@
 """What the gateway makes of a zygote that fails, lies, wedges or dies: here any program is one."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -40,7 +41,7 @@ class Heard:
 
     async def of(self, kind, *, count=1):
         """Wait until so many of a kind were told, and return them."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(found := [told for name, told in self.all if name == kind]) < count:
                 self._more.clear()
                 await self._more.wait()
@@ -104,6 +105,8 @@ async def test_weights_that_cannot_be_sent_leave_no_zygote():
     def broken(_):
         raise ConnectionError("no broker")
 
+    # What other tests left is not closed meanwhile.
+    gc.collect()
     before = descriptors()
     with pytest.raises(ConnectionError):
         await launched(STAY, send_weights=broken)

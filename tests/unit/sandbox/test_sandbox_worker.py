@@ -130,6 +130,6 @@ def test_answer_larger_than_the_sockets_buffer_arrives_whole(monkeypatch):
     monkeypatch.setattr(worker, "SOCKET", theirs.fileno())
     worker._write(data)
     theirs.close()
-    reader.join(timeout=20)
+    reader.join(timeout=60)
     ours.close()
     assert received == data

@@ -1,5 +1,6 @@
 """Workers of one model share its weights: a fork that answers writes a fraction of them."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -30,6 +31,9 @@ def in_forks(count, engine):
     reading, writing = os.pipe()
     start, go = os.pipe()
     children = []
+    # As a zygote does: a collection would write to every object of the tests before this one.
+    gc.freeze()
+    gc.disable()
     for _ in range(count):
         child = os.fork()
         if not child:
@@ -43,6 +47,8 @@ def in_forks(count, engine):
         told += os.read(reading, 4096)
     os.write(go, b"." * count)
     assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+    gc.enable()
+    gc.unfreeze()
     for descriptor in (reading, writing, start, go):
         os.close(descriptor)
     return [tuple(map(int, line.split())) for line in told.splitlines()]
