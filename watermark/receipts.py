@@ -23,6 +23,7 @@ from watermark.errors import ReceiptInvalid
 TYPE = "sealgate-receipt+jwt"
 ALGORITHM = "EdDSA"
 VERSION = 1
+KEY_BYTES = 32
 # A receipt of eight choices has some 3,000 characters.
 LIMIT_CHARACTERS = 100_000
 
@@ -101,7 +102,10 @@ def read_jwk(text: str | bytes) -> bytes:
     fields = _object(text, "The key")
     if (fields.get("kty"), fields.get("crv")) != ("OKP", "Ed25519"):
         raise ReceiptInvalid("The key is no Ed25519 key in JWK form.")
-    return _decoded(fields.get("x"))
+    key = _decoded(fields.get("x"))
+    if len(key) != KEY_BYTES:
+        raise ReceiptInvalid(f"The key is no Ed25519 key: its x is not {KEY_BYTES} bytes.")
+    return key
 
 
 def sign(receipt: Receipt, *, public_key: bytes, signer: Callable[[bytes], bytes]) -> str:

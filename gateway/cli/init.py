@@ -4,13 +4,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from audit.store import open_log
 from gateway import home as homes
 from gateway.cli.output import HomeOption, JsonOption, note, print_json, print_lines
 from gateway.cli.session import working
@@ -59,6 +60,8 @@ def make(settings: Settings) -> Home:
         raise KeyringExists(f"{settings.home} holds a keyring already. Choose another --home.")
     with fresh_secret(settings) as chosen:
         home = homes.create(settings.home)
+        # Before the keyring: a home whose log cannot be made stays one that `init` can make.
+        open_log(settings.log_location).dispose()
         keyring = Keyring.create(home.keyring, custodian(chosen))
     write_settings(home, settings)
     with working(settings, home, keyring) as session:
@@ -71,20 +74,31 @@ def make(settings: Settings) -> Home:
 def fresh_secret(settings: Settings) -> Iterator[Secret]:
     """Give what will unlock a keyring that the block makes.
 
-    A key file that was made for it goes again if the block leaves no keyring.
+    A key file that was made for it goes again if the block leaves no keyring, with its directories.
 
     Raises:
         SettingsInvalid: As `new_secret`.
     """
-    path = settings.key_file and settings.key_file.expanduser()
-    was_there = path is None or path.exists()
+    path = settings.key_file and settings.key_file.expanduser().absolute()
+    is_new = path is not None and not path.exists()
+    directories = [] if path is None else [each for each in path.parents if not each.exists()]
     chosen = new_secret(settings)
     try:
         yield chosen
     except BaseException:
-        if path is not None and not was_there and not Home(settings.home).made:
-            path.unlink(missing_ok=True)
+        if path is not None and is_new and not Home(settings.home).made:
+            _take_back(path, directories)
         raise
+    if is_new:
+        note(f"Made the key file {path}. Without it nothing in the home can be opened: back it up.")
+
+
+def _take_back(path: Path, directories: list[Path]) -> None:
+    """Remove a key file, and those of its directories that are empty; innermost first."""
+    path.unlink(missing_ok=True)
+    with suppress(OSError):
+        for directory in directories:
+            directory.rmdir()
 
 
 def new_secret(settings: Settings) -> Secret:
@@ -123,7 +137,6 @@ def _key_file(path: Path, home: Path) -> Secret:
             raise SettingsInvalid(
                 f"The key file {path} cannot be made: {error.strerror}."
             ) from None
-        note(f"Made the key file {path}. Without it nothing in the home can be opened: back it up.")
     return Secret("keyfile", str(path).encode())
 
 

@@ -15,9 +15,10 @@ from gateway.cli.output import (
     write_file,
 )
 from gateway.cli.session import opened
-from gateway.errors import FileUnreadable
+from gateway.errors import FileUnreadable, SettingsInvalid
 from gateway.receipts import SIGNER, issue
 from watermark import receipts
+from watermark.errors import ReceiptInvalid
 from watermark.receipts import Output, Receipt
 
 app = typer.Typer(help="Receipts: key, issue, verify.", no_args_is_help=True)
@@ -69,13 +70,20 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check a receipt offline, and with --text that it was given for this text. Needs no home."""
-    receipt = receipts.verify(_text(file), public_key=receipts.read_jwk(read_file(key)))
+    receipt = receipts.verify(_text(file), public_key=_public_key(key))
     output = None if text is None else receipts.check_text(receipt, _text(text))
     shown = _shown(receipt, output)
     if as_json:
         print_json(shown)
     else:
         print_lines(*(f"{name:<12}{value}" for name, value in shown.items()))
+
+
+def _public_key(file: Path) -> bytes:
+    try:
+        return receipts.read_jwk(read_file(file))
+    except ReceiptInvalid as error:
+        raise SettingsInvalid(f"--key: {error} `sealgate receipt key` prints one.") from None
 
 
 def _text(file: Path) -> str:
