@@ -162,16 +162,12 @@ class Snapshot:
         yield from self.content.data_keys
 
     def named(self, name: Reference) -> list[AnyKey]:
-        """Return what a reference names: one key, or a signer's of every algorithm.
+        """Return what a reference with a number names: a key, or a signer's of every algorithm.
 
         Raises:
             KeyUnknown: The keyring has none.
         """
-        found = self.named_all(name)
-        wanted = name.number
-        if wanted is None:
-            wanted = max((number(key) for key in found), default=0)
-        found = [key for key in found if number(key) == wanted]
+        found = [key for key in self.named_all(name) if number(key) == name.number]
         if not found:
             raise KeyUnknown(f"The keyring has no key {name}. `sealgate keys list` shows them.")
         return found

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from privacy import backup, destruction, states
-from privacy.aftermath import Happening, relived
+from privacy.aftermath import Aftermath, Happening, relived, unknown_to
 from privacy.backup import with_recovery_key, with_shares
 from privacy.custodians.keyfile import KeyFile
 from privacy.errors import BackupUnusable, KeyDestroyed, KeyringExists
@@ -194,3 +194,41 @@ def test_a_restore_never_overwrites(tmp_path, keyring, recovery):
         backup.restore(
             tmp_path / "keyring", snapshot, custodian=KeyFile.create(tmp_path / "k"), act=ACT
         )
+
+
+def test_new_epochs_of_the_kek_lose_and_repeat_nothing(keyring, recovery, restored):
+    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000).data
+    happenings = [
+        Happening(NAME("kek@2"), "active", 1500),
+        Happening(NAME("kek@1"), "destroyed", 1600),
+        Happening(NAME("watermark@1"), "decrypt-only", 1700),
+    ]
+    _, snapshot = backup.opened(data, with_recovery_key(recovery))
+    assert unknown_to(snapshot, happenings) == Aftermath([], [])
+    assert restored(data, happenings).derive("watermark") == keyring.derive("watermark")
+
+
+def test_a_backup_of_another_version_is_said_to_be_so(keyring, recovery):
+    data = backup.sealed_backup(keyring, recipient=recovery.public(), now_s=1000).data
+    newer = data.replace(b"sealgate/backup-v1", b"sealgate/backup-v2")
+    with pytest.raises(BackupUnusable, match="no backup of this version"):
+        backup.opened(newer, with_recovery_key(recovery))
+
+
+@pytest.mark.parametrize(("threshold", "shares"), [(1, 3), (0, 0), (4, 3), (2, 256), (-1, 2)])
+def test_numbers_of_shares_that_make_no_sense_are_refused(keyring, threshold, shares):
+    with pytest.raises(BackupUnusable, match="at least 2 shares"):
+        backup.split_backup(keyring, threshold=threshold, shares=shares, now_s=1000)
+
+
+@pytest.mark.parametrize(
+    "spoil", [str.swapcase, lambda t: t[:-2], lambda t: t[:-1] + "g", str.title]
+)
+def test_a_line_that_is_no_recovery_key_is_refused(keyring, recovery, spoil):
+    assert RecoveryKey.parse(f"  {recovery.text()}\n") == recovery
+    with pytest.raises(BackupUnusable, match="no recovery key"):
+        RecoveryKey.parse(spoil(recovery.text()))
+    # The private line is no place to send a backup to.
+    for line in (spoil(recovery.public()), recovery.text()):
+        with pytest.raises(BackupUnusable, match="no recovery key"):
+            backup.sealed_backup(keyring, recipient=line, now_s=1000)

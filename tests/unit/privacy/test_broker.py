@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import privacy.errors
-from privacy import frames
+from privacy import calls, frames
 from privacy.broker import BrokerClient, serve
 from privacy.errors import (
     AssetUnknown,
@@ -353,3 +353,28 @@ def test_an_answer_without_what_was_asked_for_is_no_answer(ask):
         theirs.sendall(frame(b"{}"))
         with pytest.raises(FrameInvalid, match="Start the gateway again"):
             getattr(BrokerClient(ours), ask)("watermark")
+
+
+def test_epochs_and_public_keys_are_the_keyrings_the_active_one_first(keyring, broker):
+    for name in ("watermark", "checkpoint"):
+        keyring.rotate(name)
+    assert broker.epochs("watermark") == keyring.epochs("watermark") == [2, 1]
+    assert broker.public_keys("checkpoint") == keyring.public_keys("checkpoint")
+    assert len(set(broker.public_keys("checkpoint"))) == 2
+
+
+def test_weights_are_not_sent_to_nowhere(broker, seal):
+    seal()
+    with pytest.raises(FrameInvalid, match="without its socket"):
+        broker.ask(calls.SendWeights("small"))
+    assert broker.manifest("small")["generation"] == 1
+
+
+def test_a_descriptor_of_a_broken_frame_is_closed(tmp_path, keyring):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        before = open_descriptors()
+        socket.send_fds(ours, [frame(b"{}", magic=b"SGB\x02")], [0])
+        with pytest.raises(FrameInvalid):
+            serve(theirs, keyring=keyring, models=tmp_path)
+        assert open_descriptors() == before

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from privacy.custodians.aws_kms import AwsKms
 from privacy.custodians.records import octets, require_kind, text
 from privacy.custodians.transit import VaultTransit
 from privacy.errors import CustodianUnusable, KeyringLocked, LibraryMissing
@@ -16,8 +17,8 @@ KEK = bytes(range(32))
 
 
 @pytest.fixture
-def strange(tmp_path):
-    """Return a custodian whose service gives one answer to everything."""
+def answering():
+    """Return a service that gives one answer to everything: its address, and what to say."""
     answers = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -35,19 +36,42 @@ def strange(tmp_path):
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", lambda *answer: answers.append(answer)
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def strange(tmp_path, answering):
+    """Return a custodian of a Transit engine that gives one answer to everything."""
+    address, answer = answering
     token_file = tmp_path / "token"
     token_file.write_text("a-token\n")
 
     def custodian(status, body):
-        answers.append((status, body if isinstance(body, bytes) else json.dumps(body).encode()))
-        return VaultTransit(
-            address=f"http://127.0.0.1:{server.server_port}", key="kek", token_file=token_file
-        )
+        answer(status, body if isinstance(body, bytes) else json.dumps(body).encode())
+        return VaultTransit(address=address, key="kek", token_file=token_file)
 
-    yield custodian
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return custodian
+
+
+@pytest.fixture
+def kms(answering, monkeypatch):
+    """Return a custodian of a KMS that refuses everything with one code."""
+    pytest.importorskip("boto3", reason="the extra [aws]")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    address, answer = answering
+
+    def custodian(code):
+        answer(400, json.dumps({"__type": code, "message": "arn:of:somebody"}).encode())
+        return AwsKms("kek", "eu-central-1", endpoint=address)
+
+    return custodian
+
+
+KMS_RECORD = {"kind": "aws-kms", "key": "kek", "wrapped": "QUJD"}
 
 
 def record(**changes):
@@ -133,3 +157,16 @@ def test_missing_library_names_the_extra_that_brings_it():
     assert library("json", extra="none") is json
     with pytest.raises(LibraryMissing, match=r"pip install 'sealgate\[aws\]'"):
         library("no_such_library.part", extra="aws")
+
+
+@pytest.mark.parametrize("code", ["InvalidCiphertextException", "IncorrectKeyException"])
+def test_a_ciphertext_that_is_not_the_keys_of_kms_locks_the_keyring(kms, code):
+    with pytest.raises(KeyringLocked, match="does not open"):
+        kms(code).unwrap(KMS_RECORD)
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "DisabledException"])
+def test_a_refusal_of_kms_is_told_by_its_code(kms, code):
+    with pytest.raises(CustodianUnusable, match=f"refuses: {code}") as raised:
+        kms(code).unwrap(KMS_RECORD)
+    assert "arn:of:somebody" not in str(raised.value)

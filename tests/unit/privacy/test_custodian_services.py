@@ -2,10 +2,12 @@
 
 import base64
 import json
+import os
 import secrets
 import shutil
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,23 +73,24 @@ def aws(monkeypatch):
         yield [AwsKms(client.create_key()["KeyMetadata"]["Arn"], "eu-central-1") for _ in "ab"]
 
 
-@pytest.fixture
-def token(tmp_path, monkeypatch):
+# The library reads its configuration once a process: all tests share one token.
+@pytest.fixture(scope="module")
+def token():
     pytest.importorskip("pkcs11", reason="the extra [pkcs11]")
     if not SOFTHSM.exists() or not shutil.which("softhsm2-util"):
         pytest.skip("SoftHSM is not installed (Debian's softhsm2)")
-    # The library reads its configuration once a process: every test's token is in one place.
     place = Path("/tmp") / f"sealgate-softhsm-{secrets.token_hex(4)}"  # noqa: S108
     place.mkdir(mode=0o700)
     configuration = place / "softhsm2.conf"
     configuration.write_text(f"directories.tokendir = {place}\nlog.level = ERROR\n")
-    monkeypatch.setenv("SOFTHSM2_CONF", str(configuration))
     options = ["--init-token", "--free", "--label", "t", "--pin", "1234", "--so-pin", "4321"]
-    subprocess.run(["softhsm2-util", *options], check=True, capture_output=True)  # noqa: S607
-    (tmp_path / "pin").write_text("1234\n")
-    made = Pkcs11(SOFTHSM, "t", "kek", tmp_path / "pin")
-    made.create_key()
-    yield made
+    (place / "pin").write_text("1234\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOFTHSM2_CONF", str(configuration))
+        subprocess.run(["softhsm2-util", *options], check=True, capture_output=True)  # noqa: S607
+        made = Pkcs11(SOFTHSM, "t", "kek", place / "pin")
+        made.create_key()
+        yield made
     shutil.rmtree(place)
 
 
@@ -303,3 +306,40 @@ def test_one_custodians_record_opens_under_no_other(tmp_path, transit, credentia
     damaged = {"kind": "vault-transit", "mount": 3, "key": "sealgate", "wrapped": "x"}
     with pytest.raises(KeyringLocked):
         transit.unwrap(damaged)
+
+
+@pytest.mark.parametrize(
+    "environment", ["NOTHING", "=x", "LD_PRELOAD=/x", "PYTHONPATH=/x", "PATH=/x", "1A=x", "A B=x"]
+)
+def test_a_tokens_environment_is_its_librarys_alone(tmp_path, environment, monkeypatch):
+    pytest.importorskip("pkcs11", reason="the extra [pkcs11]")
+    before = dict(os.environ)
+    with pytest.raises(CustodianUnusable, match="NAME=VALUE"):
+        Pkcs11(SOFTHSM, "t", "kek", tmp_path / "pin", environment).wrap(KEK)
+    assert dict(os.environ) == before
+    # One that is allowed is set before the library is loaded, which is not there.
+    monkeypatch.setenv("TOKEN_CONF", "before")
+    with pytest.raises(CustodianUnusable, match="cannot be used"):
+        Pkcs11(tmp_path / "none.so", "t", "kek", tmp_path / "pin", "TOKEN_CONF=a=b").wrap(KEK)
+    assert os.environ["TOKEN_CONF"] == "a=b"
+
+
+@pytest.mark.parametrize("pin", [b"", b"\n1234", b"\xff\xfe", None])
+def test_a_token_is_not_tried_without_a_pin(tmp_path, token, pin):
+    if pin is not None:
+        (tmp_path / "pin").write_bytes(pin)
+    with pytest.raises(CustodianUnusable, match="PIN cannot be read"):
+        replace(token, pin_file=tmp_path / "pin").wrap(KEK)
+
+
+def test_what_another_sealed_with_the_key_of_kms_is_no_kek(aws):
+    import boto3  # noqa: PLC0415
+
+    custodian = aws[0]
+    client = boto3.client("kms", region_name=custodian.region)
+    sealed = client.encrypt(
+        KeyId=custodian.key_id, Plaintext=b"x" * 31, EncryptionContext={"sealgate": "keyring-v1"}
+    )
+    record = {**custodian.wrap(KEK), "wrapped": base64.b64encode(sealed["CiphertextBlob"]).decode()}
+    with pytest.raises(KeyringLocked, match="no KEK"):
+        custodian.unwrap(record)

@@ -72,3 +72,12 @@ def test_bytes_are_little_endian_and_contiguous(tensor):
 def test_a_type_without_a_fixed_form_is_refused(tensor):
     with pytest.raises(ModelUnsealable, match="odd"):
         image.places(1, {"odd": np.asarray(tensor)})
+
+
+def test_a_tensor_of_nothing_takes_no_room_between_others():
+    tensors = tensors_of([10, 0, 10])
+    placed = image.places(1, tensors)
+    (cut,) = image.cuts(placed)
+    said = [(name, bytes(piece)) for name, piece in image.content(cut, placed, tensors)]
+    assert [name for name, _ in said if name] == ["t0", "t2"]
+    assert len(b"".join(piece for _, piece in said)) == cut.length == 64 + 10

@@ -258,3 +258,40 @@ def test_a_keyring_of_the_first_release_is_read_as_it_was(tmp_path, keyring, key
 def test_a_records_identity_tells_epochs_apart(keyring):
     [one] = [k for k in keyring.snapshot().content.signing_keys if k.name == "checkpoint"]
     assert one.identity() != replace(one, epoch=2).identity()
+
+
+@pytest.mark.parametrize("name", ["watermark", "checkpoint"])
+def test_no_epoch_is_activated_that_was_not_prepared(keyring, name):
+    with pytest.raises(TransitionForbidden, match="Rotate it"):
+        keyring.change(lambda s: states.activated(s, NAME(name), act=act()))
+    assert states_of(keyring)[f"{name}@1"] == "active"
+
+
+@pytest.mark.parametrize("state", ["compromised", "destroyed"])
+def test_what_is_past_is_not_compromised_again(keyring, state):
+    keyring.rotate("checkpoint")
+    if state == "destroyed":
+        destroy(keyring, "checkpoint@1")
+    else:
+        keyring.change(lambda s: states.compromised(s, NAME("checkpoint@1"), act=act()))
+    waiting = keyring.snapshot().content.transitions
+    with pytest.raises(TransitionForbidden, match=f"checkpoint@1 is {state} already"):
+        keyring.change(lambda s: states.compromised(s, NAME("checkpoint@1"), act=act()))
+    assert keyring.snapshot().content.transitions == waiting
+
+
+def test_a_models_key_is_known_to_others_even_while_it_is_in_use(keyring, seal):
+    seal()
+    assert states_of(keyring)["model:small@1"] == "active"
+    keyring.change(lambda s: states.compromised(s, NAME("model:small@1"), act=act()))
+    assert states_of(keyring)["model:small@1"] == "compromised"
+
+
+def test_nothing_is_made_with_a_key_of_which_no_epoch_is_active(keyring):
+    keyring.change(
+        lambda s: states.moved(s.content, s.named(NAME("watermark@1")), "compromised", act=act())
+    )
+    with pytest.raises(KeyUnknown, match="No epoch of watermark is active"):
+        keyring.derive("watermark")
+    # What it made before is read all the same.
+    assert len(keyring.derive("watermark", epoch=1)) == 32

@@ -311,3 +311,13 @@ def test_the_canonical_form_is_that_of_rfc_8785(text, names, number, octets):
         "f", number, number, {**names}, [], [key], [], {}, transitions=[transition]
     )
     assert records._canonical(content) == rfc8785.dumps(msgspec.to_builtins(content))
+
+
+def test_an_open_keyring_refuses_a_file_that_was_edited_since(keyring, file):
+    keyring.derive("watermark")
+    document = json.loads(file.read_bytes())
+    document["content"]["floors"] = {"small": 9}
+    document["content"]["revision"] += 1
+    file.write_bytes(rfc8785.dumps(document))
+    with pytest.raises(KeyringTampered, match="changed from outside"):
+        keyring.derive("watermark")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from privacy import container, image, sealed
+from privacy import container, image, sealed, sources
 from privacy.errors import ModelUnsealable, SealBroken
 from privacy.lazy import LazyTensors, all_tensors
 from privacy.sources import from_onnx, from_safetensors
@@ -315,3 +315,39 @@ def test_four_gib_seal_and_open_in_bounded_memory(tmp_path):
     ):
         pytest.skip("Too little disk for three files of 4 GiB.")
     assert bounded(tmp_path, 4 << 30) < 230 << 20
+
+
+def test_a_file_that_shrank_after_its_header_was_read_is_not_sealed(tmp_path, keyring, tensors):
+    path = write_safetensors(tmp_path / "m.safetensors", tensors)
+    source = from_safetensors(path)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 20)
+    out = tmp_path / "small.sealed"
+    with pytest.raises(ModelUnsealable, match="ends too early"):
+        sealed.seal(
+            out,
+            keyring=keyring,
+            model_id="small",
+            config=source.config,
+            tensors=source.tensors,
+            graph=b"graph",
+        )
+    assert not out.exists()
+
+
+def test_an_onnx_file_with_a_type_that_cannot_be_sealed_is_refused(tmp_path, onnx_model):
+    model, _ = onnx_model
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=64)
+    odd = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    odd.graph.initializer[0].data_type = TensorProto.COMPLEX64
+    (tmp_path / "m.onnx").write_bytes(odd.SerializeToString())
+    with pytest.raises(ModelUnsealable, match="'weight' is of type complex64"):
+        from_onnx(tmp_path / "m.onnx")
+
+
+def test_a_graph_that_fits_no_message_is_refused(tmp_path, onnx_model, monkeypatch):
+    model, _ = onnx_model
+    onnx.save(model, tmp_path / "m.onnx")
+    monkeypatch.setattr(sources, "MESSAGE_LIMIT_BYTES", 100)
+    with pytest.raises(ModelUnsealable, match="larger than 64 MiB"):
+        from_onnx(tmp_path / "m.onnx")

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
+from msgspec.structs import replace
 
 from privacy import sealed, states
 from privacy.container import MESSAGE_LIMIT_BYTES, message_context
 from privacy.custodians.keyfile import KeyFile
+from privacy.digests import PlaintextDigests
 from privacy.errors import AssetUnknown, ModelUnsealable, SealBroken, SealMissing, SealUnwritable
 from privacy.keyring import Keyring
+from privacy.messages import Room, decrypt_to
 from privacy.references import Reference
 
 ACT = states.Act("operator:ada", "a test", 1)
@@ -233,3 +236,52 @@ def test_a_stranger_checks_a_seal_with_the_public_keys_alone(keyring, seal):
     assert keyring.seal_keys()[1] == keys
     keyring.change(lambda s: states.compromised(s, Reference("seal", 1), act=ACT))
     assert [each.epoch for each in keyring.seal_keys()] == [2]
+
+
+@pytest.mark.parametrize("part", ["graph", "weight", "tokenizer.json", "model"])
+def test_content_that_is_not_what_its_manifest_digests_is_noticed(keyring, seal, part):
+    # As if whoever may sign seals had signed a manifest of other content.
+    with sealed.opened(seal().path, keyring=keyring) as reader:
+        signed, other = reader.described, "0" * 64
+        wrong = {
+            "graph": {"graph": replace(signed.graph, sha256=other)},
+            "model": {"model_digest": f"sha256:{other}"},
+            "weight": {"tensors": [replace(signed.tensors[0], sha256=other), *signed.tensors[1:]]},
+            "tokenizer.json": {
+                "assets": [replace(a, sha256=other) if a.name == part else a for a in signed.assets]
+            },
+        }
+        digests, forged = PlaintextDigests(signed), PlaintextDigests(replace(signed, **wrong[part]))
+        for message, content in reader.messages():
+            digests.take(message, content)
+            forged.take(message, content)
+    digests.require()
+    with pytest.raises(SealBroken, match=part):
+        forged.require()
+
+
+def test_a_file_cut_short_while_it_is_open_gives_zeros_and_an_error(keyring, seal):
+    made = seal()
+    with sealed.opened(made.path, keyring=keyring) as reader:
+        message = reader.described.messages[0]
+        out = memoryview(bytearray(b"x" * message.length))
+        os.truncate(made.path, message.position + message.size // 2)
+        with pytest.raises(SealBroken, match="ends too early"):
+            reader.message(0, out, room=Room())
+        assert not any(out)
+
+
+@pytest.mark.parametrize("by", [-1, 1])
+def test_a_message_of_another_length_than_it_should_have_is_refused(keyring, seal, by):
+    with sealed.opened(seal().path, keyring=keyring) as reader:
+        message = reader.described.messages[0]
+        target = os.memfd_create("image")
+        with pytest.raises(SealBroken, match="does not decrypt"):
+            decrypt_to(
+                target,
+                reader._ciphertext(0, message),
+                at=0,
+                length=message.length + by,
+                room=Room(),
+            )
+        os.close(target)
