@@ -12,6 +12,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from audit.errors import LogTampered, LogUnavailable
+from audit.turns import Turns
 
 # What was deleted is overwritten: a shredded key must not linger in a free page.
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF", "secure_delete=ON")
@@ -33,13 +34,26 @@ def engine(path: Path, *, busy_limit_s: float, begin_option: str) -> sa.Engine:
             raise
         return connection
 
+    turns = Turns()
+
     def begin(connection: sa.Connection) -> None:
         """Begin for real: the driver would leave a reading transaction open to later commits."""
-        writes = connection.get_execution_options().get(begin_option)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN DEFERRED")
+        if not connection.get_execution_options().get(begin_option):
+            connection.exec_driver_sql("BEGIN DEFERRED")
+            return
+        # Whoever's turn did not come goes on all the same: the file's own lock decides.
+        turns.take(connection, limit_s=busy_limit_s)
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except BaseException:
+            turns.give_back(connection)
+            raise
 
     made = sa.create_engine(sa.URL.create("sqlite", database=str(path.absolute())), creator=connect)
     sa.event.listen(made, "begin", begin)
+    # Told just before it happens: who is called next waits that long for the file's lock, alone.
+    sa.event.listen(made, "commit", turns.give_back)
+    sa.event.listen(made, "rollback", turns.give_back)
     return made
 
 

@@ -29,6 +29,8 @@ from privacy.keyring import Keyring
 
 # A person waits here, not a request: a slow disk gets time.
 RECORD_LIMIT_S = 30.0
+# Between processes SQLite's lock is not fair: beside a busy gateway a turn may take a while.
+BUSY_LIMIT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ def inspected(home: Path | None) -> Iterator[Session]:
     place = homes.existing(settings.home)
     keyring = Keyring.unlock(place.keyring, custodian(secret(settings)))
     # A log that is lost must not come back empty.
-    engine = existing_log(settings.log_location)
+    engine = existing_log(settings.log_location, busy_limit_s=BUSY_LIMIT_S)
     try:
         yield _session(settings, place, keyring, engine)
     finally:
@@ -139,7 +141,7 @@ def inspected(home: Path | None) -> Iterator[Session]:
 @contextmanager
 def working(settings: Settings, home: Home, keyring: Keyring) -> Iterator[Session]:
     """Open the log of a home whose keyring is open already, and make it if there is none."""
-    engine = open_log(settings.log_location)
+    engine = open_log(settings.log_location, busy_limit_s=BUSY_LIMIT_S)
     try:
         with recording(_session(settings, home, keyring, engine)) as session:
             yield session
