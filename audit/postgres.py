@@ -13,6 +13,8 @@ from audit.errors import LogUnavailable
 
 # Names the log's lock among the advisory locks of its database.
 LOCK = 0x5EA1_6A7E
+# Waits for the turn to write, which lasts until the transaction ends. Taking it twice is harmless.
+LOCKING = f"SELECT FROM pg_advisory_xact_lock({LOCK})"
 CONNECT_LIMIT_S = 5
 DRIVER = "postgresql+psycopg"
 # What must not be off, or an acknowledged commit can be lost or torn.
@@ -45,29 +47,11 @@ def engine(url: str, *, busy_limit_s: float, begin_option: str) -> sa.Engine:
 
     def begin(connection: sa.Connection) -> None:
         if connection.get_execution_options().get(begin_option):
-            _lock(connection)
+            connection.exec_driver_sql(LOCKING)
 
     sa.event.listen(made, "begin", begin)
     sa.event.listen(made, "connect", _require_durability)
     return made
-
-
-def _lock(connection: sa.Connection) -> None:
-    """Begin the transaction and take its turn, in one exchange with the server.
-
-    Raises:
-        LogUnavailable: The server is gone, or the turn did not come in time.
-    """
-    driver: Any = connection.connection.driver_connection
-    # SQLAlchemy does not see this driver's errors.
-    try:
-        if connection.dialect.loaded_dbapi.Pipeline.is_supported():
-            with driver.pipeline():
-                driver.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
-        else:
-            driver.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
-    except connection.dialect.loaded_dbapi.Error as error:
-        raise LogUnavailable(f"The log cannot be used: {error}.") from error
 
 
 def damaged(error: BaseException) -> bool:

@@ -45,13 +45,16 @@ class Rows(Protocol):
     """The log's rows within one transaction."""
 
     def look(self, start: int, uids: Sequence[str]) -> None:
-        """Ask at once for the head, `leaves` from an index on, and `places`, where that helps."""
+        """Ask at once for the head, `leaves` from an index on, and `places`, where that helps.
+
+        It comes first; `leaves` is then asked for with that index, `places` with those uids.
+        """
 
     def head(self) -> Head | None:
         """Return the head, None if there is none."""
 
     def set_head(self, head: Head) -> None:
-        """Replace it: the last that a batch writes."""
+        """Replace it: the last that a batch writes, and what commits it where that saves time."""
 
     def leaves(self, start: int) -> Iterator[tuple[int, bytes]]:
         """Yield index and hash of the entries from an index on."""

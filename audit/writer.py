@@ -14,8 +14,8 @@ from audit.checkpoint import Checkpoint
 from audit.errors import CheckpointInvalid, EventConflict, LogTampered, LogUnavailable
 from audit.events import Entry
 from audit.merkle import TILE_WIDTH, Frontier, Node, leaf_hash
-from audit.pipelined import rows
-from audit.rows import BELOW_ALL, Head, Rows
+from audit.pipelined import batch, connect
+from audit.rows import BELOW_ALL, Head, Rows, rows
 
 # How many of the newest entries a start reads; whole tiles of them, or some more.
 TAIL = 4 * TILE_WIDTH
@@ -82,11 +82,10 @@ class Writer:
         """
         try:
             with store.told():
-                connection = self._connected()
-                with connection.begin():
+                with batch(self._connected()) as log:
                     self._place = self._place or store.identity(self._engine)
                     self._require_in_place()
-                    frontier, results = self._append(rows(connection), entries)
+                    frontier, results = self._append(log, entries)
                 # A file that was unlinked meanwhile takes commits that nobody will ever read.
                 self._require_in_place()
         except LogTampered as error:
@@ -115,7 +114,7 @@ class Writer:
 
     def _connected(self) -> sa.Connection:
         if self._connection is None:
-            self._connection = store.writing(self._engine).connect()
+            self._connection = connect(self._engine)
         return self._connection
 
     def _require_in_place(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from audit import events, pipelined
+from audit import events, exchange, pipelined
 from audit import sequencer as sequencing
 from audit.errors import EventConflict, LogTampered, LogUnavailable
 from audit.merkle import leaf_hash
@@ -295,7 +295,6 @@ def test_rows_go_in_by_the_driver_and_come_back_the_same(log, make):
     event = make.intent("req_1", trace_ids=(0, 2**32 - 1), pseudonym="ps_1")
     log.record(event, make.system("sys_1", detail={"text": '\u00e9\U0001f600 \\ " {} ,'}))
     with log.engine.connect() as connection:
-        assert isinstance(pipelined.rows(connection), pipelined.Pipelined)
         query = "SELECT request_id, tenant, body FROM leaf ORDER BY idx"
         stored = connection.exec_driver_sql(query).all()
     assert [bytes(row.body) for row in stored] == [
@@ -303,6 +302,34 @@ def test_rows_go_in_by_the_driver_and_come_back_the_same(log, make):
         for each in (event, make.system("sys_1", detail={"text": '\u00e9\U0001f600 \\ " {} ,'}))
     ]
     assert log.verify().size == 2
+
+
+def test_batch_takes_two_exchanges_with_the_server(log, make, monkeypatch):
+    taken = []
+    answers = exchange.Exchange.answers
+    monkeypatch.setattr(
+        exchange.Exchange, "answers", lambda each: taken.append(each) or answers(each)
+    )
+    log.record(make.system("sys_1"))
+    assert len(taken) == 2
+
+
+def test_signature_that_fails_leaves_nothing_of_its_batch(new_log, database, make):
+    failing = []
+
+    def sign(data):
+        if failing:
+            raise failing.pop()
+        return log.key.sign(data)
+
+    log = new_log(database, busy_limit_s=60, sign=sign).start()
+    log.record(make.system("sys_1"))
+    failing.append(OSError("the key broker is gone"))
+    with pytest.raises(LogUnavailable, match="cannot be signed"):
+        log.record(make.system("sys_2"))
+    assert log.verify().size == 1
+    until(lambda: log.sequencer.writable)
+    assert log.record(make.system("sys_2"))[0].index == 1
 
 
 def test_failed_batch_leaves_nothing_and_the_next_goes_in(log, make):
