@@ -31,6 +31,7 @@ LEAST_SHARED = 6
 
 _LABEL = b"sealgate/fingerprint-v1/shingle"
 _WORD = re.compile(r"[^\W_]+")
+_FOREIGN = re.compile(r"[^\x00-\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,14 @@ def matches(found: Iterable[str], sizes: Mapping[str, int]) -> list[Match]:
 
 def _words(text: str) -> list[str]:
     """Return the words of the text's plainest reading, in one case and without accents."""
-    plain = unicodedata.normalize("NFKD", readings(text)[-1].text).casefold()
+    plain = _FOREIGN.sub(_decomposed, readings(text)[-1].text).casefold()
     letters = "".join([c for c in plain if not unicodedata.combining(c)])
     return _WORD.findall(letters)
+
+
+def _decomposed(character: re.Match[str]) -> str:
+    # One by one: a whole text's marks would be put in order first, n of them in n^2 steps.
+    return unicodedata.normalize("NFKD", character.group())
 
 
 def _number(shingle: list[str], key: bytes) -> int:

@@ -6,7 +6,8 @@ never from a key or from what a detector found, so that the bound can count them
 
 import re
 import unicodedata
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,12 @@ _WRAPPED_CHARACTERS = 40
 _RARE_CASE = 100
 
 _SUSPECT = re.compile(r"[^\n\t -~]|  | \n|\n\n\n")
+# Of a character's combining marks no more take part: Unicode's stream-safe format (UAX 15, 13)
+# allows as many, and to put n of them in order takes n^2.
+_MOST_MARKS = 30
+# What a character may be longer in its compatibility form; no Latin one gains more, and one
+# Arabic ligature would make a text eighteen times as long.
+_MOST_LONGER = 3
 _MARK = r"[\u0300-\u036f\u1ab0-\u1aff\u20d0-\u20ff]"
 _UNPLAIN = re.compile(rf"\r\n|.{_MARK}+|[^\n\t -~]", re.DOTALL)
 _SPACES = re.compile(r" {2,}| (?=\n)")
@@ -29,7 +36,8 @@ _LINE_FEEDS = re.compile(r"\n{3,}")
 _WORD = re.compile(r"[^\W\d_]+")
 _LISTED = re.compile(r"[-*#>\u2022]|\w{1,3}[.)] ")
 _BREAK = re.compile(r"(?<=\S)\n(?=\S)")
-_SENTENCE = re.compile(r"(?:\A|\n|[.!?][\"')\]]? )[^\w\n]*(\w)")
+_TOKEN = re.compile(r"\w+")
+_BEGUN = re.compile(r"\n|[.!?][\"')\]]? ")
 _PRONOUN = re.compile(r"\bi\b")
 
 _LINE_ENDS = frozenset("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
@@ -65,23 +73,28 @@ def _cleaned(reading: Reading) -> Reading:
     """Leave what a reader sees: no hidden characters, plain spaces, no letters in disguise."""
     if not _SUSPECT.search(reading.text):
         return reading
-    pieces, origins, done = [], [], 0
+    pieces, origins, done = [], array("q"), 0
     for match in _UNPLAIN.finditer(reading.text):
         begin, end = match.span()
         seen = _seen(match.group())
         pieces += [reading.text[done:begin], seen]
-        origins += [np.arange(done, begin), np.full(len(seen), begin)]
+        origins.extend(range(done, begin))
+        origins.extend([begin] * len(seen))
         done = end
     pieces.append(reading.text[done:])
-    origins.append(np.arange(done, len(reading.text)))
-    return _spaced(Reading(_latin("".join(pieces)), reading.origins[np.concatenate(origins)]))
+    origins.extend(range(done, len(reading.text)))
+    places = reading.origins[np.frombuffer(origins, np.int64)]
+    return _spaced(Reading(_latin("".join(pieces)), places))
 
 
 def _seen(cluster: str) -> str:
     """Return a character with its marks in its compatibility form, or nothing if it has no ink."""
     if cluster == "\r\n":
         return "\n"
+    cluster = cluster[: 1 + _MOST_MARKS]
     composed = unicodedata.normalize("NFKC", cluster)
+    if len(composed) > len(cluster) + _MOST_LONGER:
+        composed = cluster
     kept = "".join(_ink(character) for character in composed)
     # A mark that composes with no Latin letter was put on it as a disguise.
     return kept[:1] if kept[:1].isascii() and len(kept) > 1 and _marks(kept[1:]) else kept
@@ -165,10 +178,19 @@ def _recased(reading: Reading) -> Reading:
     # One for one: a letter whose other case is longer stays as it is.
     lowered = "".join([_cased(character, str.lower) for character in text])
     characters = list(_PRONOUN.sub("I", lowered))
-    for match in _SENTENCE.finditer(lowered):
-        place = match.start(1)
+    for place in _begins(lowered):
         characters[place] = _cased(characters[place], str.upper)
     return Reading("".join(characters), reading.origins)
+
+
+def _begins(text: str) -> Iterator[int]:
+    """Return where the text's first word begins, and each that a line or sentence begins with."""
+    # Word by word: one pattern for all of it would look at `. . . .` once for every full stop.
+    done: int | None = None
+    for match in _TOKEN.finditer(text):
+        if done is None or _BEGUN.search(text, done, match.start()):
+            yield match.start()
+        done = match.end()
 
 
 def _has_one_case(text: str) -> bool:

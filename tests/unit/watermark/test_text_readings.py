@@ -5,6 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
+from watermark.fingerprint import fingerprint
 from watermark.lookalikes import LATIN
 from watermark.readings import MOST_READINGS, readings
 
@@ -112,6 +113,19 @@ def test_spans_lead_back_to_the_original():
     assert disguised[start:end].replace("\u200b", "") == "dose"
 
 
+def test_first_word_of_a_text_a_line_and_a_sentence_gets_its_capital():
+    shouted = '"STOP." THEY DID... "WHY?" (I ASKED.)  - NO.\n* THE END! ) YES. É. 5 OF 6'
+    assert last(shouted) == (
+        '"Stop." They did... "Why?" (I asked.)  - No.\n* The end! ) Yes. É. 5 of 6'.replace(
+            "  ", " "
+        )
+    )
+
+
+def test_marks_beyond_what_a_letter_can_bear_are_no_more_than_a_disguise():
+    assert last("".join(letter + "\u20d2" * 50 for letter in "Dose")) == "Dose"
+
+
 def test_every_disguise_at_once_has_few_readings():
     disguised = "\u200b".join(PLAIN.lower().replace("a", "а").replace(" ", "\u00a0\u00a0"))
     assert 1 < len(readings(disguised)) <= MOST_READINGS
@@ -120,11 +134,15 @@ def test_every_disguise_at_once_has_few_readings():
 @pytest.mark.parametrize(
     "text",
     ["\u0301" * 50_000, "а" * 50_000, " \n" * 50_000, "\ud800 lone", "\x00\x01\x02" * 20_000,
-     "ﷺ" * 5_000, "\n" * 50_000, " " * 50_000],
-    ids=["marks", "lookalikes", "line ends", "surrogate", "binary", "expanding", "feeds", "spaces"],
+     "ﷺ" * 5_000, "\n" * 50_000, " " * 50_000, "a" + "\u0327\u0301" * 100_000,
+     "\u05d0" + "\u05c1\u05b0" * 100_000, ". " * 100_000, "a" + ". " * 100_000],
+    ids=["marks", "lookalikes", "line ends", "surrogate", "binary", "expanding", "feeds", "spaces",
+         "unordered marks", "unordered points", "stops", "stops behind a word"],
 )  # fmt: skip
 def test_hostile_text_is_read_in_time_that_its_length_bounds(text):
     began = time.process_time()
     found = readings(text)
+    fingerprint(text, key=bytes(32))
     assert time.process_time() - began < 20
     assert all(len(each.text) == len(each.origins) for each in found)
+    assert all(len(each.text) < 1.1 * len(text) + 10 for each in found)
