@@ -6,6 +6,7 @@ and prints one of `Load`'s. Raw sockets under uvloop, so that what is measured i
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -160,5 +161,12 @@ async def _run(plan: Plan) -> Load:
     return told
 
 
+def _tell(told: Load) -> None:
+    """Write all of it. Where uvloop used io_uring, one write to a full pipe may be cut short."""
+    left = json.dumps(asdict(told)).encode()
+    while left:
+        left = left[os.write(sys.stdout.fileno(), left) :]
+
+
 if __name__ == "__main__":
-    print(json.dumps(asdict(uvloop.run(_run(Plan(**json.load(sys.stdin)))))))
+    _tell(uvloop.run(_run(Plan(**json.load(sys.stdin)))))
