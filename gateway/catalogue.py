@@ -144,7 +144,8 @@ class Catalogue:
 
 def _absent(name: str) -> RequestRefused:
     return _unknown(
-        f"The model {name[:64]!r} does not exist here. GET /v1/models lists those that do."
+        f"The model {name[:64]!r} does not exist here. GET /v1/models lists those that do; one "
+        "that was sealed while this gateway serves is there from its next start."
     )
 
 

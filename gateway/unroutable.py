@@ -28,7 +28,8 @@ def refusal(pin: str, features: frozenset[Feature], reasons: frozenset[str]) -> 
         )
     if reasons == {"pin"}:
         return RequestRefused(
-            f"The model {pin[:64]!r} does not exist here. GET /v1/models lists those that do.",
+            f"The model {pin[:64]!r} does not exist here. GET /v1/models lists those that do; one "
+            "that was sealed while this gateway serves is there from its next start.",
             status=404,
             param="model",
             code="model_not_found",

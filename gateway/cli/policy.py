@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.output import JsonOption, print_json, print_lines
+from gateway.cli.output import JsonOption, note, print_json, print_lines
 from gateway.explaining import Step
 from gateway.explaining import steps as explained
 from gateway.identity import Principal, Role
@@ -69,6 +69,7 @@ def check(
         return
     print_lines(*(f"{name:<15}{_shown(value)}" for name, value in told.items()))
     print_lines(*(f"  {step['rule']}: {step['why']}" for step in told_steps))
+    note("A gateway goes by the policy that it read as it started. Restart it for another.")
 
 
 def _why(step: Step) -> str:
