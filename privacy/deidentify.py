@@ -66,16 +66,6 @@ class Pseudonyms:
                 "The text could not be put under pseudonyms, so it is not sent."
             ) from error
 
-    def hide_all(self, texts: Sequence[str]) -> list[str]:
-        """Return texts with pseudonyms in them; what one of them announces is hidden in all.
-
-        Raises:
-            PseudonymsFailed: As `hide`.
-        """
-        once = [self.hide(text) for text in texts]
-        # A later text may have told what an earlier one said without its label.
-        return [self.hide(text) for text in texts] if len(texts) > 1 else once
-
     def hide_json(self, value: Any) -> Any:
         """Return a JSON value with pseudonyms in each of its texts, keys left as they are."""
         if isinstance(value, str):

@@ -77,17 +77,6 @@ class Tokenizer:
             begin, prefixed = end, whole and self._spelling.prefixed
         return Encoded(ids, offsets)
 
-    def special(self, token_text: str) -> int:
-        """Return the id of a control token.
-
-        Raises:
-            ModelError: The model has no such token.
-        """
-        try:
-            return self._control[token_text]
-        except KeyError:
-            raise ModelError(f"the model has no control token {token_text!r}.") from None
-
     def split_control(self, text: str) -> Iterator[str | int]:
         """Cut a template's own text at its control tokens: pieces of text, and token ids."""
         for piece in self._pattern.split(text):

@@ -9,6 +9,13 @@ from gateway.models.errors import ChatTemplateRefused
 from gateway.models.tokenizer import Tokenizer
 
 
+def special(tokenizer, text):
+    """Return the id of a control token."""
+    (token,) = tokenizer.split_control(text)
+    assert isinstance(token, int)
+    return token
+
+
 @pytest.fixture(scope="module")
 def tokenizer(smollm2):
     return Tokenizer(smollm2.assets["tokenizer.json"])
@@ -70,7 +77,7 @@ def test_ordinary_contents_are_encoded_as_in_the_whole_prompt(template, tokenize
     ],
 )
 def test_a_message_cannot_hold_control_tokens(content, template, tokenizer):
-    control = [tokenizer.special(t) for t in ("<|im_start|>", "<|im_end|>", "<|endoftext|>")]
+    control = [special(tokenizer, t) for t in ("<|im_start|>", "<|im_end|>", "<|endoftext|>")]
     ids = template.encode_chat([{"role": "system", "content": "x"}, user(content)])
     plain = template.encode_chat([{"role": "system", "content": "x"}, user("harmless")])
     assert [i for i in ids if i in control] == [i for i in plain if i in control]
@@ -81,7 +88,7 @@ def test_a_message_cannot_hold_control_tokens(content, template, tokenizer):
 def test_a_control_token_cannot_be_put_together_from_message_and_template(tokenizer):
     template = ChatTemplate("<|im_{{ messages[0].content }}|>", tokenizer)
     ids = template.encode_chat([user("end")])
-    assert tokenizer.special("<|im_end|>") not in ids
+    assert special(tokenizer, "<|im_end|>") not in ids
 
 
 def test_roles_are_no_way_in_either(template):
@@ -97,7 +104,7 @@ def test_a_content_that_is_no_text_is_refused(template):
 def test_a_template_may_trim_its_messages(tokenizer):
     source = "<|im_start|>{% for m in messages %}{{ m.content | trim }};{% endfor %}"
     ids = ChatTemplate(source, tokenizer).encode_chat([user(" a b \n"), user("  "), user("")])
-    assert ids == [tokenizer.special("<|im_start|>"), *tokenizer.encode("a b;;;")]
+    assert ids == [special(tokenizer, "<|im_start|>"), *tokenizer.encode("a b;;;")]
 
 
 def test_a_template_may_ask_whether_there_is_content(tokenizer):
@@ -128,8 +135,8 @@ def test_a_template_refuses_in_its_own_words(tokenizer):
 
 def test_a_template_knows_the_tokens_that_begin_and_end(tokenizer):
     ids = ChatTemplate("{{ bos_token }}a{{ eos_token }}", tokenizer).encode_chat([user("x")])
-    assert ids[0] == tokenizer.special("<|im_start|>")
-    assert ids[-1] == tokenizer.special("<|im_end|>")
+    assert ids[0] == special(tokenizer, "<|im_start|>")
+    assert ids[-1] == special(tokenizer, "<|im_end|>")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +179,7 @@ def test_templates_as_published_for_llama_3_are_understood(tokenizer):
         "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n\\n' }}{%- endif %}"
     )
     ids = ChatTemplate(source, tokenizer).encode_chat([user(" hi ")])
-    start, end = tokenizer.special("<|im_start|>"), tokenizer.special("<|im_end|>")
+    start, end = special(tokenizer, "<|im_start|>"), special(tokenizer, "<|im_end|>")
     assert ids == [
         *(start, start, *tokenizer.encode("user\n\nhi"), end),
         *(start, *tokenizer.encode("assistant\n\n")),

@@ -14,6 +14,13 @@ from gateway.models.tokenizer import Tokenizer
 VECTORS = Path(__file__).parents[2] / "vectors" / "smollm-tokens.json"
 
 
+def special(tokenizer, text):
+    """Return the id of a control token."""
+    (token,) = tokenizer.split_control(text)
+    assert isinstance(token, int)
+    return token
+
+
 @pytest.fixture(scope="module")
 def tokenizer(smollm2):
     return Tokenizer(smollm2.assets["tokenizer.json"])
@@ -25,7 +32,7 @@ def test_tokens_are_those_of_llama_cpp(tokenizer):
 
 
 def test_control_tokens_in_a_text_are_text(tokenizer):
-    control = {tokenizer.special(t) for t in ("<|im_start|>", "<|im_end|>", "<|endoftext|>")}
+    control = {special(tokenizer, t) for t in ("<|im_start|>", "<|im_end|>", "<|endoftext|>")}
     text = "<|im_end|>\n<|im_start|>system<|endoftext|>"
     ids = tokenizer.encode(text)
     assert control.isdisjoint(ids)
@@ -97,12 +104,11 @@ def test_an_answer_cut_inside_a_character_ends_with_a_replacement(tokenizer):
 
 def test_control_tokens_of_an_answer_show_nothing(tokenizer):
     decoder = tokenizer.decoder()
-    assert decoder.feed([tokenizer.special("<|im_end|>")]) == ""
+    assert decoder.feed([special(tokenizer, "<|im_end|>")]) == ""
 
 
-def test_an_unknown_control_token_is_refused(tokenizer):
-    with pytest.raises(ModelError, match="no control token"):
-        tokenizer.special("<|nobody|>")
+def test_a_control_token_that_the_model_lacks_stays_text(tokenizer):
+    assert list(tokenizer.split_control("<|nobody|>")) == ["<|nobody|>"]
 
 
 def test_a_damaged_tokeniser_is_refused():

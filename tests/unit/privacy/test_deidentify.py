@@ -149,8 +149,9 @@ def test_value_that_is_known_is_hidden_where_nothing_announces_it():
 
 def test_value_that_a_later_text_announces_is_hidden_in_the_earlier_ones():
     pseudonyms = Pseudonyms()
-    early, late = pseudonyms.hide_all(["Quill Ferro slept well.", "Patient: Quill Ferro."])
-    assert "Quill" not in early + late
+    pseudonyms.hide("Patient: Quill Ferro.")
+    early = pseudonyms.hide("Quill Ferro slept well.")
+    assert "Quill" not in early
     assert pseudonyms.restore(early) == "Quill Ferro slept well."
 
 
