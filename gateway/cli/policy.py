@@ -69,7 +69,7 @@ def check(
         return
     print_lines(*(f"{name:<15}{_shown(value)}" for name, value in told.items()))
     print_lines(*(f"  {step['rule']}: {step['why']}" for step in told_steps))
-    note("A gateway goes by the policy that it read as it started. Restart it for another.")
+    note("A serving gateway takes a changed policy file on SIGHUP; until then the earlier one holds.")
 
 
 def _why(step: Step) -> str:
