@@ -51,6 +51,7 @@ from gateway.settings import Settings
 from gateway.spans import spans
 from gateway.throttle import Throttle
 from gateway.tokens import Issuer, Tokens
+from gateway.tracer import Tracer
 from gateway.turns import once_a_turn
 from gateway.upkeep import exchanged, flushed, measured, rolled_up
 from gateway.upstream import routes
@@ -111,6 +112,8 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         tracing = await stack.enter_async_context(spans(settings))
         limits = RequestLimits(subjects=policy.subjects, budgets=budgets, clock=time.monotonic)
         replicas = Replicas(engine) if settings.database_url else None
+        tracer = _tracer(engine, _readers(catalogue, tiers), keys, credentials, fingerprints)
+        stack.callback(tracer.close)
         await stack.enter_async_context(exchanged(limits, replicas))
         yield Gateway(
             settings=settings,
@@ -129,7 +132,7 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
             policy=policy,
             metrics=metrics,
             log=engine,
-            trace=_tracer(engine, _readers(catalogue, tiers), keys, credentials, fingerprints),
+            trace=tracer,
             receipt=_receipts(engine, keys, settings),
             reports=await stack.enter_async_context(kept(shop)),
             contents=contents(engine, keys),
@@ -204,7 +207,7 @@ def _tracer(
     keys: BrokerClient,
     credentials: Credentials,
     fingerprints: Fingerprints,
-) -> Callable[[str], Trace]:
+) -> Tracer:
     def find(text: str) -> Trace:
         return trace(
             text,
@@ -216,7 +219,7 @@ def _tracer(
             fingerprints=fingerprints,
         )
 
-    return find
+    return Tracer(find)
 
 
 def _readers(catalogue: Catalogue, routes: Routes) -> list[Reader]:

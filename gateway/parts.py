@@ -1,6 +1,6 @@
 """The parts of a gateway, started and ready: what the composition root makes routes of."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -41,7 +41,7 @@ class Gateway:
     policy: PolicyInForce
     metrics: Metrics
     log: sa.Engine
-    trace: Callable[[str], Trace]
+    trace: Callable[[str], Awaitable[Trace]]
     receipt: Callable[[str], str]
     reports: Reports
     contents: Contents

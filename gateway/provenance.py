@@ -17,9 +17,10 @@ from watermark.detector import Detection, survey
 from watermark.errors import TokenOutOfRange
 from watermark.readings import Reading, readings
 
-# A character of text costs time once for each key, tokeniser and reading: some 20 s at most.
+# A byte of text may be a token; it costs time and memory once for each key, tokeniser and reading:
+# some 20 s at most.
 WORK_LIMIT = 2_000_000
-LEAST_CHARACTERS = 10_000
+LEAST_BYTES = 10_000
 
 TOO_SHORT = "The text is too short: no mark could be found in so few different tokens."
 NO_MARK = "No mark of any key of this deployment reaches the threshold of 1e-6."
@@ -172,15 +173,16 @@ def trace(
     """
     owners = {f"{tenant}/{epoch}": _Owner(tenant, epoch) for tenant in tenants for epoch in epochs}
     search = _Search(log, owners, _keys(owners, derive), _issued(owners, log))
-    read = _SURROGATE.sub("\ufffd", text)[: _room(len(owners), len(readers))]
+    read = _beginning(_SURROGATE.sub("\ufffd", text), _room(len(owners), len(readers)))
     cut = None
     if len(read) < len(text):
         cut = f"Only the first {len(read)} of {len(text)} characters were read."
-    trials = list(_trials(read, readers))
+    shapes = readings(read)
     found = [
-        (trial, detection)
-        for trial in trials
-        for detection in _survey(trial, search, trials=len(trials))
+        # A list of tokens is kept only where it found something.
+        (None if detection.trace_id is None else trial, detection)
+        for trial in _trials(shapes, readers)
+        for detection in _survey(trial, search, trials=len(shapes) * len(readers))
     ]
     told = _summary(found, search, cut)
     if told.passages or fingerprints is None:
@@ -189,8 +191,13 @@ def trace(
 
 
 def _room(keys: int, readers: int) -> int:
-    """Return how many characters of a text can be read in bounded time."""
-    return max(LEAST_CHARACTERS, WORK_LIMIT // max(1, keys * readers))
+    """Return how many bytes of a text can be read in bounded time."""
+    return max(LEAST_BYTES, WORK_LIMIT // max(1, keys * readers))
+
+
+def _beginning(text: str, limit_bytes: int) -> str:
+    """Return as much of a text as so many bytes of UTF-8 hold."""
+    return text[:limit_bytes].encode()[:limit_bytes].decode(errors="ignore")
 
 
 def _keys(owners: Mapping[str, _Owner], derive: Callable[..., bytes]) -> dict[str, bytes]:
@@ -209,8 +216,8 @@ def _issued(owners: Mapping[str, _Owner], log: sa.Engine) -> dict[str, NDArray[n
     }
 
 
-def _trials(text: str, readers: Sequence[Reader]) -> Iterator[_Trial]:
-    for reading in readings(text):
+def _trials(shapes: Sequence[Reading], readers: Sequence[Reader]) -> Iterator[_Trial]:
+    for reading in shapes:
         for reader in readers:
             yield _Trial(reader, reading, reader.tokenizer.encode_with_offsets(reading.text))
 
@@ -224,7 +231,9 @@ def _survey(trial: _Trial, search: _Search, *, trials: int) -> list[Detection]:
         return []
 
 
-def _summary(found: list[tuple[_Trial, Detection]], search: _Search, cut: str | None) -> Trace:
+def _summary(
+    found: list[tuple[_Trial | None, Detection]], search: _Search, cut: str | None
+) -> Trace:
     if not found:
         return Trace("no_trace", 1.0, "blind", 0.0, cut or NO_MODEL)
     found.sort(key=lambda each: each[1].p_value)
@@ -236,17 +245,20 @@ def _summary(found: list[tuple[_Trial, Detection]], search: _Search, cut: str | 
             "traced", strongest.p_value, strongest.mode, strongest.confidence, cut, passages
         )
     if all(detection.verdict == "too_short" for _, detection in found):
-        return Trace("too_short", 1.0, "blind", 0.0, TOO_SHORT)
+        return Trace("too_short", 1.0, "blind", 0.0, _with(TOO_SHORT, cut))
     reason = NOT_ISSUED if best.verdict == "traced" else NO_MARK
-    reason = f"{reason} {cut}" if cut else reason
-    return Trace("no_trace", best.p_value, best.mode, 0.0, reason)
+    return Trace("no_trace", best.p_value, best.mode, 0.0, _with(reason, cut))
 
 
-def _passages(found: list[tuple[_Trial, Detection]], search: _Search) -> tuple[Passage, ...]:
+def _with(reason: str, cut: str | None) -> str:
+    return f"{reason} {cut}" if cut else reason
+
+
+def _passages(found: list[tuple[_Trial | None, Detection]], search: _Search) -> tuple[Passage, ...]:
     """Return each id that the log knows once, as the trial that found it best saw it."""
     passages: dict[tuple[str, int], Passage] = {}
     for trial, detection in found:
-        if detection.key_label is None or detection.trace_id is None:
+        if trial is None or detection.key_label is None or detection.trace_id is None:
             continue
         known = (detection.key_label, detection.trace_id)
         if known in passages:

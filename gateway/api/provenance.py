@@ -4,7 +4,6 @@ An answer here helps a forger to learn what is detected, so it is rate-limited f
 and tells no score of any token.
 """
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -41,7 +40,7 @@ async def verify(request: Request) -> dict[str, Any]:
     request.app.state.pace.take(principal.credential_id)
     raw = await read_body(request.receive, limit_bytes=state.settings.body_limit_bytes)
     body = decode(_decoder, raw)
-    result: Trace = await asyncio.to_thread(state.trace, body.text)
+    result: Trace = await state.trace(body.text)
     await state.recorder.record(
         logbook.verification(
             request_id=request.scope[REQUEST_ID],

@@ -88,18 +88,24 @@ def progress(label: str, *, total: int | None = None) -> Iterator[Callable[[int]
         yield lambda done: shown.update(task, completed=done)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, *, limit_bytes: int | None = None) -> bytes:
     """Return a file's bytes, or standard input's for `-`.
 
     Raises:
-        FileUnreadable: It cannot be read.
+        FileUnreadable: It cannot be read, or holds more than `limit_bytes`.
     """
-    if str(path) == "-":
-        return sys.stdin.buffer.read()
+    most = -1 if limit_bytes is None else limit_bytes + 1
     try:
-        return path.read_bytes()
+        if str(path) == "-":
+            content = sys.stdin.buffer.read(most)
+        else:
+            with path.open("rb") as file:
+                content = file.read(most)
     except OSError as error:
         raise FileUnreadable(f"{path} cannot be read: {error.strerror}.") from None
+    if limit_bytes is not None and len(content) > limit_bytes:
+        raise FileUnreadable(f"{path} holds more than {limit_bytes} bytes. Give a part of it.")
+    return content
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -16,6 +16,8 @@ from gateway.provenance import Passage, Reader, Trace, trace
 from gateway.tiers import load
 
 app = typer.Typer(help="Watermarks: verify.", no_args_is_help=True)
+# Far more than is read of a text; a device or a pipe may have no end.
+LIMIT_BYTES = 64 << 20
 _EXIT_CODES = {"traced": 0, "no_trace": FAILED, "too_short": USAGE}
 
 
@@ -51,7 +53,7 @@ def verify(
 
 def _text(file: Path) -> str:
     # Bytes that are no text carry no mark; what is text around them may.
-    return read_file(file).decode("utf-8", errors="replace")
+    return read_file(file, limit_bytes=LIMIT_BYTES).decode("utf-8", errors="replace")
 
 
 def _trace(session: Session, text: str) -> Trace:

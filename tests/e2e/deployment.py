@@ -69,11 +69,11 @@ def children(pid):
     return [int(each) for each in text.split()]
 
 
-def sealgate(*arguments, home, check=True, text=None, **options):
+def sealgate(*arguments, home, check=True, text=None, limit_s=120, **options):
     """Run one command to its end."""
     command = [sys.executable, "-m", "gateway", *arguments, "--home", str(home)]
     return subprocess.run(
-        command, capture_output=True, input=text, text=True, check=check, timeout=120, **options
+        command, capture_output=True, input=text, text=True, check=check, timeout=limit_s, **options
     )
 
 

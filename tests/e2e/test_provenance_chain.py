@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import openai
 import pytest
 from pypdf import PdfReader
 
@@ -99,6 +100,44 @@ def test_another_home_finds_no_trace_and_its_own_offline(answer, gateway, idle_h
     assert (other.returncode, json.loads(other.stdout)["verdict"]) == (1, "no_trace")
     short = sealgate(*verify, home=gateway.home, text="Hello.", check=False)
     assert (short.returncode, json.loads(short.stdout)["verdict"]) == (2, "too_short")
+
+
+# Each as long as a body may be, and as a file far longer.
+KINDS = {
+    "text": HUMAN,
+    "letter": "a",
+    "stops": "a. ",
+    "script": "\u13a3\u13b3\u13a9 \u13a6\u13ec\u13c2",
+    "points": "\u05d0\u05c1\u05b0\u05c1\u05b0",
+    "ligatures": "\ufdfa",
+    "nothing": "\x00\x01\ufffd",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", KINDS)
+def test_long_text_of_any_kind_has_a_verdict(kind, gateway, trace, tmp_path):
+    kept = KINDS[kind]
+    size = min(1_000_000 // len(kept), 1_900_000 // len(json.dumps(kept)))
+    found = trace(kept * size)
+    assert found["verdict"] in {"no_trace", "too_short"}
+    assert found["reason"]
+    with pytest.raises(openai.APIStatusError) as refused:
+        trace(kept * (10_000_000 // len(kept)))
+    assert (refused.value.status_code, refused.value.code) == (413, "request_too_large")
+    file = tmp_path / "text"
+    file.write_bytes(kept.encode() * (10_000_000 // len(kept.encode())))
+    offline = ("watermark", "verify", str(file), "--json")
+    told = sealgate(*offline, home=gateway.home, check=False, limit_s=600)
+    assert told.returncode in {1, 2}, told.stderr
+    assert "Only the first" in json.loads(told.stdout)["reason"]
+
+
+def test_file_without_an_end_is_refused(gateway):
+    told = sealgate("watermark", "verify", "/dev/zero", home=gateway.home, check=False)
+    assert told.returncode == 2
+    assert "holds more than" in told.stderr
 
 
 def test_entries_are_proved_to_who_has_the_verifier_key_alone(answer, run_sealgate, tmp_path):

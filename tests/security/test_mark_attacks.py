@@ -237,10 +237,20 @@ def test_bad_input_has_a_verdict_and_a_reason(deployment, text):
 
 def test_long_text_is_read_in_part_and_says_so(deployment, monkeypatch):
     monkeypatch.setattr(provenance, "WORK_LIMIT", 12_000)
-    monkeypatch.setattr(provenance, "LEAST_CHARACTERS", 2_000)
+    monkeypatch.setattr(provenance, "LEAST_BYTES", 2_000)
     found = deployment.trace(HUMAN * 6_000)
     assert found.verdict == "no_trace"
     assert f"first 3000 of {6_000 * len(HUMAN)} characters" in found.reason
+
+
+@pytest.mark.parametrize("character", ["a", "\u13a0", "\ufdfa", "\ufffd", "😀", "\u0301"])
+def test_bytes_bound_what_is_read_and_a_short_text_says_so_too(deployment, monkeypatch, character):
+    monkeypatch.setattr(provenance, "WORK_LIMIT", 12_000)
+    monkeypatch.setattr(provenance, "LEAST_BYTES", 2_000)
+    found = deployment.trace(character * 10_000)
+    assert found.verdict in {"no_trace", "too_short"}
+    read = 3000 // len(character.encode())
+    assert f"first {read} of 10000 characters" in found.reason
 
 
 def test_answer_tells_no_scores_of_tokens(deployment):

@@ -1,6 +1,5 @@
 """“Whose text is this?”: what `POST /v1/provenance/verify` does, on a page, with the mark shown."""
 
-import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ async def trace(visit: Visit) -> Response:
     if len(text) > TEXT_LIMIT:
         return _page(visit, text="", problem="long", status=413)
     visit.console.pace.take(visit.principal.credential_id)
-    found = await asyncio.to_thread(visit.gateway.trace, text)
+    found = await visit.gateway.trace(text)
     await visit.gateway.recorder.record(
         logbook.verification(
             request_id=visit.request_id,

@@ -120,7 +120,7 @@ def _credential(credentials, role, name=None):
     return SimpleNamespace(id=made.credential_id, key=key)
 
 
-def traced(text):
+async def traced(text):
     """Find a mark where the test's sentence stands."""
     start = text.find(MARKED)
     if start < 0:
