@@ -69,7 +69,7 @@ def check(
         return
     print_lines(*(f"{name:<15}{_shown(value)}" for name, value in told.items()))
     print_lines(*(f"  {step['rule']}: {step['why']}" for step in told_steps))
-    note("A serving gateway takes a changed policy file on SIGHUP; until then the earlier one holds.")
+    note("A serving gateway takes a changed policy file on SIGHUP; until then the earlier holds.")
 
 
 def _why(step: Step) -> str:
