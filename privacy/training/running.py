@@ -105,7 +105,7 @@ def opened(
         yield private_run
 
 
-def train_once(recipe: Recipe, private_run: PrivateRun, showing: Showing | None = None) -> None:
+def train_once(recipe: Recipe, private_run: PrivateRun, showing: Showing) -> None:
     """Make one pass over the run's loader."""
     device = next(recipe.model.parameters()).device
     for batch in private_run.loader:
@@ -113,8 +113,7 @@ def train_once(recipe: Recipe, private_run: PrivateRun, showing: Showing | None 
         torch.autograd.backward(loss)
         recipe.optimizer.step()
         recipe.optimizer.zero_grad()
-        if showing is not None:
-            showing.step(private_run)
+        showing.step(private_run)
 
 
 def _audit(config: Config, private_run: PrivateRun) -> Mapping[str, Any] | None:

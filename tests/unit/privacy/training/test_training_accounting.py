@@ -152,3 +152,27 @@ def test_share_left_falls_evenly():
     whole = capacity(budget, 6)
     shares = [share_left(Standing(6, whole * i / 4, closed=False), budget) for i in range(5)]
     assert shares == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0])
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_a_run_without_steps_is_not_calibrated(steps):
+    with pytest.raises(PlanInvalid, match="at least one step"):
+        calibrated(epsilon=1.0, delta=1e-5, sampling_rate=0.1, steps=steps)
+
+
+@pytest.mark.parametrize("delta", [0.0, 1.0, -1e-5, float("nan")])
+def test_a_delta_that_is_no_probability_is_refused(delta):
+    with pytest.raises(PlanInvalid, match="Delta"):
+        calibrated(epsilon=1.0, delta=delta, sampling_rate=0.1, steps=10)
+
+
+def test_an_epsilon_that_no_noise_reaches_is_refused():
+    with pytest.raises(PlanInvalid, match="No noise reaches"):
+        calibrated(epsilon=1e-6, delta=1e-12, sampling_rate=1.0, steps=100_000)
+
+
+def test_nothing_is_left_of_a_closed_budget():
+    budget = Budget(8.0, 1e-5)
+    assert share_left(Standing(6, 0.0, closed=False), budget) == 1.0
+    assert share_left(Standing(6, 0.0, closed=True), budget) == 0.0
+    assert share_left(FRESH, budget) == 1.0

@@ -8,8 +8,9 @@ from privacy.training import auditing, rehearsal
 from privacy.training.accountant import calibrated
 from privacy.training.auditing import committed_guesses, judge, lower_bound, p_value
 from privacy.training.canaries import Canaries
-from privacy.training.errors import AuditBlind, PlanInvalid
-from privacy.training.evidence import Scores
+from privacy.training.checks import Watched, require_poisson
+from privacy.training.errors import AuditBlind, MechanismBroken, PlanInvalid
+from privacy.training.evidence import Scores, log_ratio
 from privacy.training.keystream import Keystream
 from privacy.training.mechanism import Plan
 
@@ -98,7 +99,9 @@ def rehearse():
 
 def test_a_right_mechanism_passes_its_rehearsal():
     checks = rehearse().checks
-    assert (checks.noise, checks.contribution, checks.rate) == pytest.approx((1, 1, 1), abs=0.3)
+    assert (checks.noise, checks.contribution) == pytest.approx((1, 1), abs=0.3)
+    # Chance moves it by 0.1, the standard deviation over 300 members.
+    assert checks.rate == pytest.approx(1, abs=0.6)
     assert checks.repetition == pytest.approx(0, abs=0.05)
 
 
@@ -136,3 +139,33 @@ def test_a_run_s_own_canaries_are_told_apart_by_what_is_released():
     found = judge(canaries.scores(), guesses=100, delta=DELTA, access="white-box")
     assert found.correct == 100
     assert found.epsilon == found.cap > 2.0
+
+
+def test_a_mechanism_in_which_everybody_joins_passes_its_rehearsal():
+    found = rehearsal.rehearsed(Plan(4.0, 1.0, 12), delta=DELTA, canaries=CANARIES)
+    # At least six standard deviations.
+    assert found.checks.rate == pytest.approx(1, abs=0.6)
+    assert found.checks.contribution == pytest.approx(1, abs=0.45)
+
+
+def test_a_member_scores_higher_than_another_also_where_everybody_joins():
+    # The log-likelihood ratio of two normal values a clipping norm apart.
+    plan, released = Plan(2.0, 1.0, 1), np.array([-1.0, 0.0, 0.5, 1.0])
+    expected = stats.norm.logpdf(released, 1, 2.0) - stats.norm.logpdf(released, 0, 2.0)
+    assert log_ratio(released, plan) == pytest.approx(expected)
+    rare = Plan(2.0, 0.3, 1)
+    mixed = np.log(0.7 + 0.3 * np.exp(expected))
+    assert log_ratio(released, rare) == pytest.approx(mixed)
+
+
+def test_batches_too_small_to_judge_are_not_called_uneven():
+    def watched(counts, steps):
+        empty = np.zeros(len(counts))
+        members = np.ones(len(counts), bool)
+        return Watched(members, np.full(steps, counts.sum() / steps), counts, empty, empty)
+
+    rare, usual = Plan(1.0, 0.001, 20), Plan(1.0, 0.5, 200)
+    # Nobody joined: likely of twenty steps at one in a thousand, and never of 200 at one in two.
+    require_poisson(watched(np.zeros(40), 20), rare)
+    with pytest.raises(MechanismBroken, match="joined too unevenly"):
+        require_poisson(watched(np.zeros(40), 200), usual)

@@ -72,3 +72,12 @@ def test_another_runs_checkpoint_is_refused(path, keyring):
 def test_a_missing_checkpoint_is_said_so(tmp_path, keyring):
     with pytest.raises(CheckpointMissing):
         read(tmp_path / "none", keyring)
+
+
+def test_a_run_that_writes_over_anothers_checkpoint_does_not_use_its_key(path, keyring):
+    before = path.read_bytes()[24:40]
+    checkpoints.write(path, dataclasses.replace(CHECKPOINT, run_id="run_b"), keyring=keyring)
+    assert path.read_bytes()[24:40] != before
+    assert read(path, keyring, run_id="run_b").run_id == "run_b"
+    with pytest.raises(CheckpointBroken, match="another run's"):
+        read(path, keyring)

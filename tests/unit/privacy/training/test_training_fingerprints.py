@@ -72,3 +72,12 @@ def test_an_array_of_strings_is_refused():
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=5))
 def test_column_order_never_matters(record):
     assert canonical(record) == canonical(dict(reversed(record.items())))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint64])
+def test_whole_numbers_beyond_what_floats_tell_apart_are_told_apart(kind):
+    prints = {fingerprint(np.array([2**53 + n], kind), key=KEY) for n in range(8)}
+    assert len(prints) == 8
+    assert fingerprint(np.array([2**60], kind), key=KEY) == fingerprint(
+        np.array([2**60], np.int64), key=KEY
+    )

@@ -273,3 +273,40 @@ def test_closing_leaves_the_model_as_it_was():
     sums.close()
     loss(model, x, y).backward()
     assert all(not hasattr(p, "grad_sample") for p in model.parameters())
+
+
+def test_layers_that_disagree_on_what_a_record_is_are_refused():
+    class Folding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.whole, self.parts = nn.Linear(8, 8), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.parts(self.whole(x).reshape(-1, 4))
+
+    model = Folding()
+    sums = ClippedSums(model, clip=1.0)
+    model(batch(8)).mean(dim=1).mean().backward()
+    with pytest.raises(BatchMixed, match="Layers disagree"):
+        sums.take(RECORDS)
+
+
+def test_a_layer_that_the_loss_does_not_reach_gets_zero():
+    model = nn.ModuleDict({"used": nn.Linear(8, 2), "unused": nn.Linear(8, 2)})
+    sums = ClippedSums(model, clip=1.0)
+    model["used"](batch(8)).mean(dim=1).mean().backward()
+    sums.take(RECORDS)
+    used, unused = sums.release().split([18, 18])
+    assert float(used.norm()) > 0
+    assert not unused.any()
+
+
+def test_a_batch_that_drew_nobody_adds_nothing():
+    model, x, y = built("Linear")
+    sums = ClippedSums(model, clip=1.0)
+    model(x[:0]).sum().backward()
+    sums.take(0)
+    assert not sums.release().any()
+    loss(model, x, y).backward()
+    sums.take(RECORDS)
+    assert sums.release().any()

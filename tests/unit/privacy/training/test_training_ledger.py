@@ -1,7 +1,7 @@
 import pytest
 import sqlalchemy as sa
 
-from privacy.training import tables
+from privacy.training import entries, tables
 from privacy.training.entries import Head
 from privacy.training.errors import (
     AccountUnknown,
@@ -18,6 +18,7 @@ from privacy.training.errors import (
 from privacy.training.filtering import Budget
 from privacy.training.ledger import Ledger
 from privacy.training.mechanism import Plan, rdp_per_step
+from tests.postgres_server import serving
 from tests.unit.privacy.training.ledger_runs import PLAN, fill, people, reserve
 
 EVERYONE = people(*range(200))
@@ -186,3 +187,41 @@ def test_a_file_that_is_no_database_is_said_so(tmp_path):
     (tmp_path / "ledger.db").write_bytes(b"not a database, but long enough to look" * 50)
     with pytest.raises((LedgerTampered, LedgerUnavailable)):
         tables.open_database(str(tmp_path / "ledger.db"))
+
+
+def test_a_budget_is_found_by_its_name_and_by_its_id(ledger):
+    reserve(ledger, EVERYONE)
+    reserve(ledger, people(*range(1000, 1200)), name="letters")
+    found = ledger.account("letters")
+    assert (found.name, found.records) == ("letters", 200)
+    assert ledger.account(found.id) == found
+
+
+def test_a_ledger_contains_its_beginning_and_every_head_it_had(ledger):
+    heads = [Head(0, tables.GENESIS), ledger.head()]
+    reserve(ledger, EVERYONE)
+    heads.append(ledger.head())
+    assert all(ledger.contains(head) for head in heads)
+    assert not ledger.contains(Head(0, bytes([1]) * 32))
+    assert not ledger.contains(Head(heads[-1].size, tables.GENESIS))
+
+
+def test_an_entry_of_an_unknown_kind_stops_the_ledger_though_it_is_signed(ledger, keyring):
+    reserve(ledger, EVERYONE)
+    with tables.writing(ledger._engine) as connection:
+        entries.append(connection, {"kind": "refund", "time_s": 1}, signer=keyring)
+    with pytest.raises(LedgerTampered, match="unknown kind 'refund'"):
+        ledger.verify()
+    with pytest.raises(LedgerTampered):
+        reserve(ledger, EVERYONE)
+
+
+def test_a_session_that_may_forget_what_it_acknowledged_is_refused(server):
+    with pytest.raises(LedgerUnavailable, match="synchronous_commit"):
+        tables.open_database(f"{server}&options=-csynchronous_commit%3Doff")
+
+
+def test_a_server_that_may_forget_what_it_acknowledged_is_refused():
+    pytest.importorskip("psycopg", reason="the extra [postgres] is not installed")
+    with serving("fsync=off") as url, pytest.raises(LedgerUnavailable, match="fsync"):
+        tables.open_database(url)

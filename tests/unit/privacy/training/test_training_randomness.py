@@ -148,3 +148,14 @@ def test_joining_one_step_says_nothing_of_the_next():
 def test_at_rate_one_everybody_joins():
     sampler = PoissonSampler(Keystream.fresh(), records=9, rate=1.0)
     assert sampler.draw().tolist() == list(range(9))
+
+
+def test_a_device_that_computes_chacha20_gets_a_key_of_its_own():
+    one, other = (DeviceKeystream.fresh(torch.device("cpu")) for _ in range(2))
+    assert not torch.equal(one.bits(8), other.bits(8))
+
+
+@pytest.mark.parametrize("count", [-1, 2**35])
+def test_a_draw_in_which_the_block_counter_would_wrap_is_refused(count):
+    with pytest.raises(ValueError, match="at most"):
+        Keystream(b"w" * 32).words(count)

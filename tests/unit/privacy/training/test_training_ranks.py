@@ -7,11 +7,15 @@ from datetime import timedelta
 import pytest
 import torch
 import torch.distributed as dist
+from torch.utils.data import DataLoader
 
-from privacy.training import exchange
+from privacy.training import exchange, private, tables
 from privacy.training.errors import BudgetExhausted
 from privacy.training.exchange import Ranks, Solo
+from privacy.training.ledger import Ledger
 from privacy.training.powersgd import PowerSgd
+from privacy.training.vault import CERTIFICATE_FILE, CHECKPOINT_FILE, WEIGHTS_FILE, Vault
+from tests.unit.privacy.training.toy import DELTA, stepped
 
 LIMIT = timedelta(seconds=60)
 
@@ -144,3 +148,29 @@ def test_what_powersgd_leaves_out_of_a_step_comes_with_a_later_one(on_both):
     # One factor alone would miss about as much of a random matrix however often it is sent.
     assert one[0] > 0.8
     assert one[1] < 0.4
+
+
+def test_the_second_rank_learns_and_writes_nothing(on_both, tmp_path, keyring, ledger, records):
+    def deed(rank):
+        # A connection to a database does not outlive a fork.
+        own = Ledger(tables.open_database(str(tmp_path / "ledger.db")), signer=keyring)
+        vault = Vault(keyring, own, tmp_path / f"training-{rank}")
+        vault.directory.mkdir()
+        model = torch.nn.Linear(12, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        loader = DataLoader(records, batch_size=40)
+        options = {"dataset": "toy", "delta": DELTA, "clip": 1.0, "noise_multiplier": 2.0}
+        with private(model, optimizer, loader, vault=vault, steps=4, **options) as run:
+            while run.steps_left:
+                for batch in run.loader:
+                    stepped(model, optimizer, batch)
+            run.checkpoint()
+            finished = run.finish()
+        files = sorted(path.name for path in vault.directory.rglob("*") if path.is_file())
+        return [finished is not None, files, run.steps, model.weight.flatten().tolist()]
+
+    first, second = on_both(deed)
+    assert first[:2] == [True, sorted((CERTIFICATE_FILE, CHECKPOINT_FILE, WEIGHTS_FILE))]
+    assert second[:2] == [False, []]
+    assert first[2:] == second[2:]
+    assert [run.settled for run in ledger.runs()] == [True]

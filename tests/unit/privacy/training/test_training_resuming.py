@@ -1,12 +1,15 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from privacy.training import checkpoints
 from privacy.training.errors import CheckpointBroken, DatasetChanged, LeaseFenced, PlanInvalid
 from privacy.training.vault import CHECKPOINT_FILE
+from tests.unit.privacy.training.toy import stepped
 
 
 @pytest.fixture
@@ -122,3 +125,48 @@ def test_a_checkpoint_of_another_model_is_refused(begin, stopped):
         begin(resume=stopped, model=model, optimizer=optimizer),
     ):
         pass
+
+
+def test_a_checkpoint_that_names_other_records_than_the_ledger_is_refused(
+    begin, stopped, records, vault, tmp_path
+):
+    # As if whoever holds the keyring had written it for records whose budget is used up.
+    inputs, labels = records.tensors
+    other = DataLoader(TensorDataset(inputs + 1, labels), batch_size=40)
+    with begin(loader=other, dataset="others", checkpoint_steps=1) as run:
+        run.checkpoint()
+    named = checkpoints.read(
+        vault.directory / run.id / CHECKPOINT_FILE, run_id=run.id, keyring=vault.keyring
+    ).dataset
+    path = vault.directory / stopped / CHECKPOINT_FILE
+    found = checkpoints.read(path, run_id=stopped, keyring=vault.keyring)
+    checkpoints.write(path, replace(found, dataset=named), keyring=vault.keyring)
+    with (
+        pytest.raises(DatasetChanged, match="The ledger has another dataset"),
+        begin(resume=stopped, loader=other),
+    ):
+        pass
+
+
+def test_an_optimizers_plain_numbers_come_back_with_its_tensors(begin):
+    class Counting(torch.optim.SGD):
+        """Counts its steps in a plain number, as optimizers of torch once did."""
+
+        def step(self, closure=None):
+            super().step(closure)
+            for parameter in self.param_groups[0]["params"]:
+                state = self.state[parameter]
+                state["count"] = state.get("count", 0) + 1
+
+    model = nn.Linear(12, 2)
+    optimizer = Counting(model.parameters(), lr=0.1)
+    with begin(model=model, optimizer=optimizer) as run:
+        for number, batch in enumerate(run.loader):
+            stepped(model, optimizer, batch)
+            if number == 3:
+                break
+        run.checkpoint()
+    other = nn.Linear(12, 2)
+    again = Counting(other.parameters(), lr=0.1)
+    with begin(model=other, optimizer=again, resume=run.id):
+        assert [again.state[p]["count"] for p in other.parameters()] == [4, 4]
