@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from audit import rows as plain
 from audit import store
@@ -25,7 +24,6 @@ _LEAVES = "SELECT idx, leaf_hash FROM leaf WHERE idx >= $1 ORDER BY idx LIMIT $2
 _NEWEST = "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"
 _PLACES = "SELECT uid, idx, body FROM leaf WHERE uid = ANY($1::text[])"
 _SET_HEAD = "UPDATE head SET size = $1, root = $2, frontier = $3"
-_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 def connect(engine: sa.Engine) -> sa.Connection:
@@ -150,7 +148,14 @@ def _insertion(table: sa.Table, columns: tuple[str, ...]) -> tuple[str, Mapping[
 
     With it, the type of each column.
     """
-    kinds = {name: table.c[name].type.compile(dialect=_DIALECT).lower() for name in columns}
+    kinds = {name: table.c[name].type.compile(dialect=_dialect()).lower() for name in columns}
     names = ", ".join(f'"{name}"' for name in kinds)
     arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(kinds.values(), 1))
     return f'INSERT INTO "{table.name}" ({names}) SELECT * FROM unnest({arrays})', kinds  # noqa: S608 - our own names.
+
+
+@cache
+def _dialect() -> sa.Dialect:
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - a log in a file is spared it.
+
+    return postgresql.dialect()  # type: ignore[no-untyped-call]

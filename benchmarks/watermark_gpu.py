@@ -21,7 +21,8 @@ import torch
 
 from benchmarks.contract import Figure, Samples, parser, report
 from watermark.code import encode, symbols
-from watermark.prf import TOKEN_BITS, MarkCipher
+from watermark.keys import TOKEN_BITS
+from watermark.prf import MarkCipher
 from watermark.sampler import Sampler
 from watermark.tensor_draws import CANDIDATES, Shape, TensorSampler
 from watermark.vllm import _only

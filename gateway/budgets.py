@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from audit import store
 
@@ -92,8 +92,16 @@ class Budgets:
 
 def _adding(dialect: str) -> Any:
     """Return the statement that adds tokens to a row, or makes it."""
-    insert: Any = (postgresql if dialect == "postgresql" else sqlite).insert(spending)
+    insert: Any = _insert(dialect)
     return insert.on_conflict_do_update(
         index_elements=["day", "subject"],
         set_={"tokens": spending.c.tokens + insert.excluded.tokens},
     )
+
+
+def _insert(dialect: str) -> Any:
+    if dialect != "postgresql":
+        return sqlite.insert(spending)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - a log in a file is spared it.
+
+    return postgresql.insert(spending)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from audit.errors import LogUnavailable
 from gateway import logbook
@@ -22,7 +23,9 @@ from gateway.identity import Credentials, Principal, Role
 from gateway.recorder import Recorder
 from gateway.scopes import covers_model, covers_operation
 from gateway.throttle import Throttle
-from gateway.tokens import Tokens
+
+if TYPE_CHECKING:
+    from gateway.tokens import Tokens
 
 POLICY_DENIED = "policy_denied"
 
@@ -42,7 +45,7 @@ class Doorkeeper:
     credentials: Credentials
     recorder: Recorder
     throttle: Throttle
-    tokens: Tokens | None = None
+    tokens: "Tokens | None" = None
 
     async def admit(self, scope: Scope, *, operation: str, role: Role) -> Principal:
         """Return the caller.

@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Protocol
 
-from asn1crypto import algos, keys, x509  # type: ignore[import-untyped]
-
 from gateway.question import Labelling, Question
 from gateway.receipts import SIGNER
 from watermark.credentials import Origin, Signer, credential
@@ -90,6 +88,12 @@ def certificate(public_key: bytes, *, origin: str, sign: Callable[[bytes], bytes
 
     It adds no trust: a validator that does not hold it shows an unknown signer.
     """
+    from asn1crypto import (  # type: ignore[import-untyped]  # noqa: PLC0415 - once a gateway.
+        algos,
+        keys,
+        x509,
+    )
+
     name = x509.Name.build({"common_name": f"Sealgate of {origin}"[:_NAME_LIMIT]})
     algorithm = algos.SignedDigestAlgorithm({"algorithm": "ed25519"})
     serial = int.from_bytes(hashlib.sha256(public_key).digest()[:16], "big") >> 1 or 1

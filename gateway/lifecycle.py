@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -21,7 +21,7 @@ from gateway import logbook, serving
 from gateway.anchoring import Trust, anchors, held_against, kept_anchored
 from gateway.answer import Answers
 from gateway.budgets import Budgets
-from gateway.catalogue import Catalogue, RemoteModel
+from gateway.catalogue import Catalogue
 from gateway.console.desk import desk, permissions
 from gateway.custody import Secret
 from gateway.doorkeeper import Doorkeeper
@@ -35,29 +35,29 @@ from gateway.keybroker import running as key_broker
 from gateway.keycare import KeyCare
 from gateway.labelling import Labeller
 from gateway.limits import RequestLimits
-from gateway.marking import PURPOSE
 from gateway.metrics import Metrics
 from gateway.parts import Gateway
 from gateway.peppers import Peppers
 from gateway.policy import PolicyInForce, load
-from gateway.provenance import Reader, Trace, trace
 from gateway.receipts import issue
 from gateway.recorder import Recorder
 from gateway.replicas import Replicas
 from gateway.reports import Workshop, kept
 from gateway.requestkeys import RequestKeys
-from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.spans import spans
 from gateway.throttle import Throttle
-from gateway.tokens import Issuer, Tokens
 from gateway.tracer import Tracer
+from gateway.tracing import Languages, finder
 from gateway.turns import once_a_turn
 from gateway.upkeep import exchanged, flushed, measured, rolled_up
 from gateway.upstream import routes
 from privacy import keystore
 from privacy.broker import BrokerClient
 from sandbox.probe import Wall, probe, require
+
+if TYPE_CHECKING:
+    from gateway.tokens import Tokens
 
 # So many waits and generations no request outlasts, whatever its choices wait for.
 LONGEST_REQUESTS = 10
@@ -112,7 +112,8 @@ async def running(settings: Settings, secret: Secret) -> AsyncIterator[Gateway]:
         tracing = await stack.enter_async_context(spans(settings))
         limits = RequestLimits(subjects=policy.subjects, budgets=budgets, clock=time.monotonic)
         replicas = Replicas(engine) if settings.database_url else None
-        tracer = _tracer(engine, _readers(catalogue, tiers), keys, credentials, fingerprints)
+        languages = Languages(catalogue, tiers)
+        tracer = Tracer(finder(engine, languages, keys, credentials, fingerprints))
         stack.callback(tracer.close)
         await stack.enter_async_context(exchanged(limits, replicas))
         yield Gateway(
@@ -188,9 +189,11 @@ def _throttle(settings: Settings) -> Throttle:
     return Throttle(most=settings.wrong_keys_per_minute, window_s=60.0, clock=time.monotonic)
 
 
-def _tokens(settings: Settings) -> Tokens | None:
+def _tokens(settings: Settings) -> "Tokens | None":
     if settings.oidc_issuer is None:
         return None
+    from gateway.tokens import Issuer, Tokens  # noqa: PLC0415 - only with an issuer.
+
     return Tokens(
         Issuer(
             settings.oidc_issuer,
@@ -199,34 +202,6 @@ def _tokens(settings: Settings) -> Tokens | None:
             settings.oidc_role_claim,
         )
     )
-
-
-def _tracer(
-    engine: sa.Engine,
-    readers: Sequence[Reader],
-    keys: BrokerClient,
-    credentials: Credentials,
-    fingerprints: Fingerprints,
-) -> Tracer:
-    def find(text: str) -> Trace:
-        return trace(
-            text,
-            log=engine,
-            readers=readers,
-            derive=keys.derive,
-            epochs=keys.epochs(PURPOSE),
-            tenants=sorted({c.tenant for c in credentials.list()}),
-            fingerprints=fingerprints,
-        )
-
-    return Tracer(find)
-
-
-def _readers(catalogue: Catalogue, routes: Routes) -> list[Reader]:
-    """Return every tokeniser that a marked text may have been written in."""
-    own = [Reader(m.model_id, m.tokenizer) for m in catalogue.models.values()]
-    remote = [m for m in routes.models.values() if isinstance(m, RemoteModel)]
-    return own + [Reader(m.model_id, m.tokenizer, m.backend.name) for m in remote if m.tokenizer]
 
 
 def _receipts(engine: sa.Engine, keys: BrokerClient, settings: Settings) -> Callable[[str], str]:

@@ -13,12 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from gateway.question import Question
 from watermark.argument import Mark
-from watermark.bounds import ISSUED_REFERENCE, THRESHOLD, WEAK_THRESHOLD
-from watermark.detector import detect
 
 SCHEME = "pcg-v1"
 PURPOSE = "watermark"
@@ -80,8 +76,14 @@ def measured(mark: ChoiceMark, *, key: bytes, tokens: Sequence[int]) -> Mapping[
     """Measure a mark whose sampler did not tell: the answer was cut off, or drawn elsewhere.
 
     The status means what the sampler's does: `traceable` if a search of a million issued ids
-    would find it. The log evidence itself is the sampler's to give, and stays None.
+    would find it. The log evidence itself is the sampler's to give, and stays None. The detector
+    is loaded for the first that is measured; call it in a thread.
     """
+    import numpy as np  # noqa: PLC0415 - most gateways never measure a mark.
+
+    from watermark.bounds import ISSUED_REFERENCE, THRESHOLD, WEAK_THRESHOLD  # noqa: PLC0415
+    from watermark.detector import detect  # noqa: PLC0415
+
     own = {"own": np.array([mark.trace_id], np.uint32)}
     p_value = detect(tokens, {"own": key}, issued=own).p_value
     if p_value * ISSUED_REFERENCE <= THRESHOLD:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -13,12 +14,14 @@ from gateway.doorkeeper import Doorkeeper
 from gateway.limits import RequestLimits
 from gateway.metrics import Metrics
 from gateway.policy import PolicyInForce
-from gateway.provenance import Trace
 from gateway.recorder import Recorder
 from gateway.reports import Reports
 from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.spans import Spans
+
+if TYPE_CHECKING:
+    from gateway.provenance import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Gateway:
     policy: PolicyInForce
     metrics: Metrics
     log: sa.Engine
-    trace: Callable[[str], Awaitable[Trace]]
+    trace: "Callable[[str], Awaitable[Trace]]"
     receipt: Callable[[str], str]
     reports: Reports
     contents: Contents

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from audit import store
 
@@ -101,7 +100,7 @@ class Replicas:
 
     def _count(self, told: Told) -> Any:
         row = {"replica": self._name, "subject": told.subject, "count": told.running, "at": _NOW}
-        insert: Any = postgresql.insert(running).values(row)
+        insert: Any = _insert(running).values(row)
         changed = {"count": insert.excluded.count, "at": insert.excluded.at}
         return insert.on_conflict_do_update(index_elements=["replica", "subject"], set_=changed)
 
@@ -117,7 +116,7 @@ class Replicas:
 
 def _spend(told: Told) -> Any:
     """Return the statement that fills a subject's buckets up to now and takes from them."""
-    insert: Any = postgresql.insert(pace).values(
+    insert: Any = _insert(pace).values(
         subject=told.subject,
         requests=told.requests_per_minute - told.requests,
         tokens=told.tokens_per_minute - told.tokens,
@@ -134,3 +133,9 @@ def _spend(told: Told) -> Any:
 
 def _filled(left: Any, per_minute: int, passed: Any) -> Any:
     return sa.func.least(float(per_minute), left + passed * (per_minute / _MINUTE_S))
+
+
+def _insert(table: sa.Table) -> Any:
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - a lone gateway is spared it.
+
+    return postgresql.insert(table)

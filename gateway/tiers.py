@@ -19,7 +19,7 @@ from gateway.grading import Weights
 from gateway.models.errors import ModelError
 from gateway.models.foreign import ForeignTokenizer
 from gateway.router import AUTO, LOCAL, TIERS, Candidate, Thresholds
-from watermark.prf import TOKEN_BITS
+from watermark.keys import TOKEN_BITS
 
 # Least sensitive first. A request whose class nobody declared is `unclassified`, and is treated
 # like the most sensitive: no remote receives it unless its entry names that very word.

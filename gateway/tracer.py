@@ -6,10 +6,12 @@ Several at once would take as much of both as all together, and keep the threads
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.errors import RequestRefused
-from gateway.provenance import Trace
+
+if TYPE_CHECKING:
+    from gateway.provenance import Trace
 
 MOST_WAITING: Final = 16
 WAIT_S: Final = 10.0
@@ -18,12 +20,12 @@ WAIT_S: Final = 10.0
 class Tracer:
     """Has a thread of its own. find: looks for a text's marks. For one event loop."""
 
-    def __init__(self, find: Callable[[str], Trace]) -> None:
+    def __init__(self, find: "Callable[[str], Trace]") -> None:
         self._find = find
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trace")
         self._texts = 0
 
-    async def __call__(self, text: str) -> Trace:
+    async def __call__(self, text: str) -> "Trace":
         """Return what a text's marks say, once the texts before it are done with.
 
         Raises:

@@ -3,11 +3,10 @@
 The gateway's side. A reader takes one frame at a time and says what may be passed on.
 """
 
+import math
+from array import array
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from sandbox import conversation, wire
 from sandbox.errors import FrameInvalid
@@ -31,7 +30,7 @@ class TokenBatch:
 class Vector:
     """One text's embedding: float32 [dimensions]."""
 
-    values: NDArray[np.float32] = field(repr=False)
+    values: "array[float]" = field(repr=False)
 
 
 class Reader(Protocol[T_co]):
@@ -102,8 +101,8 @@ class VectorReader:
         self._left -= 1
         if self._left < 0 or len(payload) != self._bytes:
             raise Undue("sent a vector that it was not asked for")
-        values = np.frombuffer(payload, "<f4")
-        if not np.isfinite(values).all():
+        values = array("f", payload)
+        if not all(map(math.isfinite, values)):
             raise Undue("sent a vector of what are no numbers")
         return Vector(values)
 

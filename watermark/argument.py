@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from watermark.errors import KeyMalformed
-from watermark.prf import KEY_BYTES
+from watermark.keys import KEY_BYTES
 
 # Its name in `vllm_xargs`.
 ARGUMENT = "sealgate_mark"

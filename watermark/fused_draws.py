@@ -11,7 +11,8 @@ from typing import Any
 import triton  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import triton.language as tl  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-from watermark.prf import TOKEN_BITS, VERSION
+from watermark.keys import TOKEN_BITS
+from watermark.prf import VERSION
 
 _STRETCH = 256
 _KEY_WORDS = 60

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from watermark.prf import CONTEXT, TOKEN_BITS, checked
+from watermark.keys import TOKEN_BITS
+from watermark.prf import CONTEXT, checked
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from watermark.code import ALPHABET, LENGTH
 from watermark.errors import KeyMalformed, TokenOutOfRange
+from watermark.keys import KEY_BYTES, TOKEN_BITS
 
 VERSION = 1
-KEY_BYTES = 32
-TOKEN_BITS = 18
 CONTEXT = 2
 
 _POSITION_DOMAIN = np.uint64(1 << 54)

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watermark import code
-from watermark.prf import KEY_BYTES, TOKEN_BITS, VERSION
+from watermark.keys import KEY_BYTES, TOKEN_BITS
+from watermark.prf import VERSION
 
 # Candidates of one draw. What a model thinks less probable than its first 1,024 is left out.
 CANDIDATES = 1024

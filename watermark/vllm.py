@@ -26,7 +26,7 @@ import numpy as np
 
 from watermark.argument import ARGUMENT, Mark, unpacked
 from watermark.errors import KeyMalformed, TokenOutOfRange
-from watermark.prf import TOKEN_BITS
+from watermark.keys import TOKEN_BITS
 from watermark.tensor_draws import Shape, Tensor, TensorSampler
 
 _log = logging.getLogger("sealgate")

@@ -1,10 +1,12 @@
 """Raw ASGI pieces of the hot path: bodies, replies, request ids, clients that leave."""
 
 import asyncio
+import logging
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-from gateway.api.errors import envelope, refusal_headers
+from gateway.api.errors import envelope, refusal, refusal_headers
 from gateway.chance import Chance
 from gateway.errors import RequestRefused
 
@@ -13,6 +15,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+# A method and a path.
+Way = tuple[str, str]
 
 REQUEST_ID = "sealgate.request_id"
 # DER of the client certificate that the connection showed and the handshake verified.
@@ -26,6 +30,8 @@ ADMISSION = "sealgate.admission"
 DRAIN_LIMIT_BYTES = 64 << 20
 # A slow client keeps nothing but its connection, and that no longer than this.
 BODY_LIMIT_S = 60.0
+
+_log = logging.getLogger("sealgate")
 
 
 class ClientGone(Exception):
@@ -57,22 +63,52 @@ class RequestIds:
 
 
 class Direct:
-    """Hands POST requests for a few paths to their routes, and everything else to `rest`.
+    """Hands requests for a few ways to their routes, and everything else to `rest`.
 
     The routes answer every request and every error themselves: a framework's layers between a
     server and them would take as long as they do.
     """
 
-    def __init__(self, routes: Mapping[str, App], rest: App) -> None:
+    def __init__(self, routes: Mapping[Way, App], rest: App) -> None:
         self._routes = routes
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
         app = self._rest
-        if scope["type"] == "http" and scope["method"] == "POST":
-            app = self._routes.get(scope["path"], app)
+        if scope["type"] == "http":
+            app = self._routes.get((scope["method"], scope["path"]), app)
         await app(scope, receive, send)
+
+
+class Late:
+    """An application that is made with its first request, in a thread: others are served meanwhile.
+
+    What cannot be made is tried again with the next one.
+    """
+
+    def __init__(self, make: Callable[[], App]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._app: App | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        if self._app is None and scope["type"] == "http":
+            try:
+                await asyncio.to_thread(self.made)
+            except Exception as error:  # noqa: BLE001 - the edge: the client gets the envelope.
+                _log.error("%s failed", scope.get(REQUEST_ID), exc_info=error)
+                await reply_refusal(send, refusal(error))
+                return
+        await self.made()(scope, receive, send)
+
+    def made(self) -> App:
+        """Return it, made if it was not yet."""
+        with self._lock:
+            if self._app is None:
+                self._app = self._make()
+            return self._app
 
 
 def header(scope: Scope, name: bytes) -> str | None:

@@ -5,12 +5,12 @@ of them. What is recorded of them is what is recorded of an answer.
 """
 
 import base64
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 
 from gateway.answer import Answer
 from gateway.api.asgi import Scope
@@ -102,8 +102,7 @@ class EmbeddingRendering:
     def _written(self, vector: str) -> str | list[float]:
         if not self.plain:
             return vector
-        numbers: list[float] = np.frombuffer(base64.b64decode(vector), "<f4").tolist()
-        return numbers
+        return array("f", base64.b64decode(vector)).tolist()
 
 
 def _require_dimensions(asked: int | None, model: EmbeddingModel) -> None:

@@ -4,12 +4,8 @@ from typing import Annotated
 
 import typer
 
-from gateway import home as homes
-from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines
-from gateway.custody import secret
-from gateway.lines import configure
-from gateway.server import serve as serve_until_stopped
-from gateway.settings import load
+from gateway.cli.output import HomeOption, JsonOption
+from gateway.cli.standing import Wanted, stand
 
 
 def serve(
@@ -20,15 +16,4 @@ def serve(
     as_json: JsonOption = False,
 ) -> None:
     """Serve the home's models. Prints one line when ready; SIGTERM or Ctrl-C stops it."""
-    settings = load(home=home, host=host, port=port)
-    configure(settings.log_format)
-    # Nobody is asked for the passphrase of a home that is not there.
-    homes.existing(settings.home)
-
-    def ready(url: str) -> None:
-        if as_json:
-            print_json({"ready": True, "url": url})
-        else:
-            print_lines(f"Sealgate is ready at {url}")
-
-    serve_until_stopped(settings, secret(settings), ready=ready)
+    stand(Wanted(home, host, port, as_json))

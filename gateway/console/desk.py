@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from gateway.console.codeflow import CodeFlow, client
 from gateway.console.daybook import Daybook
 from gateway.console.sessions import Limits, Sessions
 from gateway.keybroker import CHANGES
 from gateway.keycare import KeyCare
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.console.codeflow import CodeFlow
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Desk:
     sessions: Sessions
     daybook: Daybook
     keys: KeyCare
-    codeflow: CodeFlow | None
+    codeflow: "CodeFlow | None"
 
 
 def permissions(settings: Settings) -> tuple[str, ...]:
@@ -43,10 +46,18 @@ def desk(settings: Settings, engine: sa.Engine, keys: KeyCare) -> Desk | None:
         idle=timedelta(seconds=settings.console_idle_s),
         longest=timedelta(seconds=settings.console_session_s),
     )
-    found = client(settings)
     return Desk(
         sessions=Sessions.over(engine, holders=keys.credentials, limits=limits),
         daybook=Daybook(engine),
         keys=keys,
-        codeflow=None if found is None else CodeFlow(found),
+        codeflow=_codeflow(settings),
     )
+
+
+def _codeflow(settings: Settings) -> "CodeFlow | None":
+    if settings.console_oidc_client is None:
+        return None
+    from gateway.console.codeflow import CodeFlow, client  # noqa: PLC0415 - where it is set up.
+
+    found = client(settings)
+    return None if found is None else CodeFlow(found)

@@ -75,7 +75,7 @@ def test_every_route_is_documented():
         "spans",
     )
     parts = dict.fromkeys(names)
-    app = create_app(SimpleNamespace(settings=Settings(), **parts))._app._rest
+    app = create_app(SimpleNamespace(settings=Settings(), **parts))._app._rest.made()
     found = set(routes(app.router.routes))
     assert ("POST", "/v1/chat/completions") in found
     for method, path in found:

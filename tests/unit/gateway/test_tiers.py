@@ -11,7 +11,7 @@ from gateway.router import Thresholds
 from gateway.settings import Settings
 from gateway.tiers import CLASSES, Tiers, load
 from gateway.upstream import routes
-from watermark.prf import TOKEN_BITS
+from watermark.keys import TOKEN_BITS
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "tiers.example.toml"
 REMOTE = """
