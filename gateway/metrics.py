@@ -4,9 +4,9 @@ Each gateway has a registry of its own. docs/operations.md lists every metric; a
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
@@ -22,8 +22,113 @@ _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384)
 _BYTES = (256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304)
 
 
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+class Declared(Generic[M]):
+    """A metric as it is declared: each `Metrics` has its own of it, under the same name."""
+
+    def __init__(
+        self, kind: type[M], name: str, meaning: str, *labels: str, **options: Sequence[float]
+    ) -> None:
+        self._kind: type[M] = kind
+        self._words = (name, meaning, labels)
+        self._options = options
+        self._attribute = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._attribute = name
+
+    def __get__(self, instance: object, owner: type) -> M:
+        # Never reached: what `make` leaves in the instance is found first.
+        raise AttributeError(f"{self._attribute} is made with its {owner.__name__}.")
+
+    def make(self, instance: object, registry: CollectorRegistry) -> None:
+        """Make the instance's own, in its registry."""
+        made = self._kind(*self._words, registry=registry, **self._options)
+        instance.__dict__[self._attribute] = made
+
+
 class Metrics:
     """Every metric of one gateway."""
+
+    requests = Declared(
+        Counter, "sealgate_requests", "Requests by operation and status.", "operation", "status"
+    )
+    refusals = Declared(
+        Counter, "sealgate_refusals", "Refused requests by the error's code.", "operation", "code"
+    )
+    running = Declared(Gauge, "sealgate_requests_running", "Requests under way.", "operation")
+    seconds = Declared(
+        Histogram,
+        "sealgate_request_seconds",
+        "Time from a request's head to its end.",
+        "operation",
+        buckets=_SECONDS,
+    )
+    first_text = Declared(
+        Histogram,
+        "sealgate_first_text_seconds",
+        "Time to the answer's first text.",
+        "operation",
+        buckets=_SECONDS,
+    )
+    body_bytes = Declared(
+        Histogram, "sealgate_request_bytes", "Sizes of request bodies.", "operation", buckets=_BYTES
+    )
+    prompt_tokens = Declared(
+        Histogram, "sealgate_prompt_tokens", "Tokens of a prompt.", "model", buckets=_TOKENS
+    )
+    completion_tokens = Declared(
+        Histogram,
+        "sealgate_completion_tokens",
+        "Tokens of an answer, over all choices.",
+        "model",
+        buckets=_TOKENS,
+    )
+    tokens = Declared(Counter, "sealgate_tokens", "Tokens read and written.", "model", "direction")
+    token_rate = Declared(
+        Histogram,
+        "sealgate_tokens_per_second",
+        "Speed of an answer after its first text.",
+        "model",
+        buckets=(1, 5, 10, 20, 40, 80, 160, 320),
+    )
+    endings = Declared(Counter, "sealgate_answers", "Answers by how they ended.", "model", "ending")
+    marks = Declared(
+        Counter, "sealgate_choices", "Choices by how well they are marked.", "model", "mark"
+    )
+    masked = Declared(
+        Counter, "sealgate_constrained_answers", "Answers that a grammar held.", "model"
+    )
+    rulings = Declared(
+        Counter,
+        "sealgate_rulings",
+        "Requests by data class, and whether it was raised.",
+        "data_class",
+        "raised",
+    )
+    log_writable = Declared(Gauge, "sealgate_log_writable", "1 when the log takes entries.")
+    log_seconds = Declared(
+        Histogram,
+        "sealgate_log_acknowledgement_seconds",
+        "Time until an entry was durable.",
+        buckets=_SECONDS,
+    )
+    log_failures = Declared(Counter, "sealgate_log_failures", "Entries that were not acknowledged.")
+    sandboxes_ready = Declared(
+        Gauge, "sealgate_sandbox_ready", "1 when a sandbox waits for the model.", "model"
+    )
+    sandboxes_waited_for = Declared(
+        Gauge, "sealgate_sandbox_waiting", "Choices that wait for a sandbox of the model.", "model"
+    )
+    connections = Declared(Gauge, "sealgate_connections", "Open connections.")
+    policy_reloads = Declared(
+        Counter, "sealgate_policy_reloads", "Reloads of the policy by result.", "result"
+    )
+    started = Declared(
+        Gauge, "sealgate_start_time_seconds", "When this gateway was ready, Unix time."
+    )
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
@@ -31,130 +136,9 @@ class Metrics:
         self._children: dict[tuple[Any, ...], Any] = {}
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        route = ["operation"]
-        self.requests = Counter(
-            "sealgate_requests",
-            "Requests by operation and status.",
-            [*route, "status"],
-            registry=registry,
-        )
-        self.refusals = Counter(
-            "sealgate_refusals",
-            "Refused requests by the error's code.",
-            [*route, "code"],
-            registry=registry,
-        )
-        self.running = Gauge(
-            "sealgate_requests_running", "Requests under way.", route, registry=registry
-        )
-        self.seconds = Histogram(
-            "sealgate_request_seconds",
-            "Time from a request's head to its end.",
-            route,
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.first_text = Histogram(
-            "sealgate_first_text_seconds",
-            "Time to the answer's first text.",
-            route,
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.body_bytes = Histogram(
-            "sealgate_request_bytes",
-            "Sizes of request bodies.",
-            route,
-            buckets=_BYTES,
-            registry=registry,
-        )
-        self.prompt_tokens = Histogram(
-            "sealgate_prompt_tokens",
-            "Tokens of a prompt.",
-            ["model"],
-            buckets=_TOKENS,
-            registry=registry,
-        )
-        self.completion_tokens = Histogram(
-            "sealgate_completion_tokens",
-            "Tokens of an answer, over all choices.",
-            ["model"],
-            buckets=_TOKENS,
-            registry=registry,
-        )
-        self.tokens = Counter(
-            "sealgate_tokens",
-            "Tokens read and written.",
-            ["model", "direction"],
-            registry=registry,
-        )
-        self.token_rate = Histogram(
-            "sealgate_tokens_per_second",
-            "Speed of an answer after its first text.",
-            ["model"],
-            buckets=(1, 5, 10, 20, 40, 80, 160, 320),
-            registry=registry,
-        )
-        self.endings = Counter(
-            "sealgate_answers",
-            "Answers by how they ended.",
-            ["model", "ending"],
-            registry=registry,
-        )
-        self.marks = Counter(
-            "sealgate_choices",
-            "Choices by how well they are marked.",
-            ["model", "mark"],
-            registry=registry,
-        )
-        self.masked = Counter(
-            "sealgate_constrained_answers",
-            "Answers that a grammar held.",
-            ["model"],
-            registry=registry,
-        )
-        self.rulings = Counter(
-            "sealgate_rulings",
-            "Requests by data class, and whether it was raised.",
-            ["data_class", "raised"],
-            registry=registry,
-        )
-        self.log_writable = Gauge(
-            "sealgate_log_writable", "1 when the log takes entries.", registry=registry
-        )
-        self.log_seconds = Histogram(
-            "sealgate_log_acknowledgement_seconds",
-            "Time until an entry was durable.",
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.log_failures = Counter(
-            "sealgate_log_failures", "Entries that were not acknowledged.", registry=registry
-        )
-        self.sandboxes_ready = Gauge(
-            "sealgate_sandbox_ready",
-            "1 when a sandbox waits for the model.",
-            ["model"],
-            registry=registry,
-        )
-        self.sandboxes_waited_for = Gauge(
-            "sealgate_sandbox_waiting",
-            "Choices that wait for a sandbox of the model.",
-            ["model"],
-            registry=registry,
-        )
-        self.connections = Gauge("sealgate_connections", "Open connections.", registry=registry)
-        self.policy_reloads = Counter(
-            "sealgate_policy_reloads",
-            "Reloads of the policy by result.",
-            ["result"],
-            registry=registry,
-        )
-        self.started = Gauge(
-            "sealgate_start_time_seconds",
-            "When this gateway was ready, Unix time.",
-            registry=registry,
-        )
+        for declared in vars(Metrics).values():
+            if isinstance(declared, Declared):
+                declared.make(self, registry)
         self.started.set(time.time())
 
     def render(self) -> bytes:
