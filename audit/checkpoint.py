@@ -27,6 +27,10 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 NAME_PATTERN = re.compile(r"[^\s+]+")
 
 
+# Name, key id, signature.
+_Signature = tuple[str, bytes, bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """What a log commits to at one size. root: 32 bytes."""
@@ -98,23 +102,12 @@ def verify(
         CheckpointInvalid: It is malformed, of another log, or not signed by such a key.
     """
     text, signatures = _parts(note)
-    keys = [VerifierKey(origin, each) for each in (public_key, *earlier)]
     checkpoint = _parse(text)
     if checkpoint.origin != origin:
-        raise CheckpointInvalid(
-            f"The checkpoint is of the log {checkpoint.origin!r}, not of {origin!r}."
-        )
-    # Signatures of unknown keys are ignored; every one that claims ours must hold (signed-note).
-    ours = [
-        (key, signature)
-        for name, key_id, signature in signatures
-        for key in keys
-        if (name, key_id) == (key.name, key.key_id)
-    ]
-    if not ours:
-        raise CheckpointInvalid(f"No signature is by the key {origin}+{keys[0].key_id.hex()}.")
-    for key, signature in ours:
-        _verify_signature(key, signature, text)
+        raise _of_another_log(checkpoint.origin, origin, text, signatures, (public_key, *earlier))
+    _require_signed(
+        text, signatures, [VerifierKey(origin, each) for each in (public_key, *earlier)]
+    )
     return checkpoint
 
 
@@ -128,7 +121,7 @@ def unverified(note: str) -> Checkpoint:
     return _parse(text)
 
 
-def _parts(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
+def _parts(note: str) -> tuple[str, list[_Signature]]:
     """Split a note at its last empty line into its text and its signature lines."""
     if not isinstance(note, str) or len(note) > NOTE_LIMIT_BYTES or CONTROL.search(note):
         raise CheckpointInvalid("The note is no text, too long, or holds control characters.")
@@ -138,7 +131,7 @@ def _parts(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
     return body + "\n", [_signature_line(line) for line in lines[:-1].split("\n")]
 
 
-def _signature_line(line: str) -> tuple[str, bytes, bytes]:
+def _signature_line(line: str) -> _Signature:
     dash, _, rest = line.partition(" ")
     name, _, encoded = rest.partition(" ")
     raw = _unbase64(encoded)
@@ -156,6 +149,44 @@ def _parse(text: str) -> Checkpoint:
     if not SIZE_PATTERN.fullmatch(lines[1]) or len(root) != HASH_BYTES:
         raise CheckpointInvalid("The checkpoint's size or root is malformed.")
     return Checkpoint(lines[0], int(lines[1]), root)
+
+
+def _require_signed(
+    text: str, signatures: Sequence[_Signature], keys: Sequence[VerifierKey]
+) -> None:
+    """Require that one of the keys signed, and that whatever claims to be theirs is."""
+    # Signatures of unknown keys are ignored; every one that claims ours must hold (signed-note).
+    ours = [
+        (key, signature)
+        for name, key_id, signature in signatures
+        for key in keys
+        if (name, key_id) == (key.name, key.key_id)
+    ]
+    if not ours:
+        raise CheckpointInvalid(
+            f"No signature is by the key {keys[0].name}+{keys[0].key_id.hex()}."
+        )
+    for key, signature in ours:
+        _verify_signature(key, signature, text)
+
+
+def _of_another_log(
+    told: str,
+    origin: str,
+    text: str,
+    signatures: Sequence[_Signature],
+    public_keys: Sequence[bytes],
+) -> CheckpointInvalid:
+    """Return what to say of another log's checkpoint: more, if our own key signed it."""
+    other = f"The checkpoint is of the log {told!r}, not of {origin!r}."
+    try:
+        _require_signed(text, signatures, [VerifierKey(told, each) for each in public_keys])
+    except CheckpointInvalid:
+        return CheckpointInvalid(other)
+    return CheckpointInvalid(
+        f"{other} The same key signed it: if that is this log, set `origin` to {told!r} again. "
+        "A log keeps the name that it began with."
+    )
 
 
 def _verify_signature(key: VerifierKey, signature: bytes, text: str) -> None:

@@ -28,7 +28,10 @@ class Settings(BaseSettings):
     origin: str = Field(
         default="sealgate.local/log",
         pattern=r"^[^\s+]+$",
-        description="Origin line of the log's checkpoints; name your deployment here.",
+        description=(
+            "Origin line of the log's checkpoints. Name your deployment before `sealgate init`: a "
+            "log keeps its name, and is not opened under another."
+        ),
     )
     key_file: Path | None = Field(
         default=None, description="Key file that unlocks the keyring without a person."

@@ -176,3 +176,12 @@ def test_endless_note_is_refused():
 def test_signer_with_another_key_is_found_out_at_once():
     with pytest.raises(CheckpointInvalid):
         sign(HEAD, public_key=PUBLIC, signer=OTHER.sign)
+
+
+def test_log_that_was_given_another_name_is_told_to_keep_its_own():
+    note = signed(Checkpoint("old.test/log", 7, ROOT))
+    with pytest.raises(CheckpointInvalid, match=r"set `origin` to 'old\.test/log' again"):
+        checked(note)
+    with pytest.raises(CheckpointInvalid) as found:
+        checked(note, public_key=OTHER.public_key().public_bytes_raw())
+    assert "again" not in str(found.value)
