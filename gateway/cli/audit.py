@@ -3,12 +3,11 @@
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from audit.checkpoint import VerifierKey
-from audit.errors import CheckpointInvalid
+from audit.publication import Published, verify_tiles
 from audit.verify import (
     Consistency,
     LogReport,
@@ -28,8 +27,7 @@ from gateway.cli.output import (
     write_file,
 )
 from gateway.cli.session import Session, inspected, opened
-from gateway.cli.trust import earlier_keys, verified_log, verified_proof, verifier_key
-from gateway.errors import SettingsInvalid
+from gateway.cli.trust import trusted, verified_log, verified_proof, verifier_key
 
 app = typer.Typer(
     help="The log: verify, prove, anchor, search, review, export, keep.", no_args_is_help=True
@@ -54,9 +52,32 @@ for name, command in (
     app.command(name)(command)
 
 
+VkeyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Verifier key; the home's own if absent. Nothing else is needed. Again for each "
+        "key from before a rotation."
+    ),
+]
+
+
 @app.command()
-def verify(*, home: HomeOption = None, as_json: JsonOption = False) -> None:
+def verify(
+    *,
+    tiles: Annotated[
+        Path | None,
+        typer.Option(help="Directory of published tiles, or a copy of one, to check instead."),
+    ] = None,
+    vkey: VkeyOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check the whole log: bytes, tree, checkpoints, anchors. Exit code 1 if any is wrong."""
+    if tiles is not None:
+        _print_published(verify_tiles(tiles, **trusted(vkey, home)), as_json=as_json)
+        return
+    if vkey is not None:
+        raise typer.BadParameter("--vkey goes with --tiles: a home's log has a key of its own.")
     with inspected(home) as session:
         key = verifier_key(session)
         report = verified_log(session)
@@ -105,48 +126,38 @@ def prove_request(
 def verify_document(
     file: Annotated[Path, typer.Argument(help="Proof document; `-` is standard input.")],
     *,
-    vkey: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Verifier key; the home's own if absent. Nothing else is needed. Again for each "
-            "key from before a rotation."
-        ),
-    ] = None,
+    vkey: VkeyOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a proof of entries or of consistency offline. Exit code 1 if it proves nothing."""
     document = read_file(file)
-    keys = _own_keys(home) if vkey is None else _given_keys(vkey)
-    trust: dict[str, Any] = {
-        "origin": keys[0].name,
-        "public_key": keys[0].public_key,
-        "earlier": [key.public_key for key in keys[1:]],
-    }
+    trust = trusted(vkey, home)
     if is_consistency(document):
         _print_grown(verify_consistency(document, **trust), as_json=as_json)
     else:
         _print_proved(verify_proof(document, **trust), as_json=as_json)
 
 
-def _own_keys(home: Path | None) -> list[VerifierKey]:
-    with inspected(home) as session:
-        return [verifier_key(session), *earlier_keys(session)]
-
-
-def _given_keys(texts: list[str]) -> list[VerifierKey]:
-    """Read verifier keys as they are published.
-
-    Raises:
-        SettingsInvalid: One is none, or they are of several logs.
-    """
-    try:
-        keys = [VerifierKey.decode(text) for text in texts]
-    except CheckpointInvalid as error:
-        raise SettingsInvalid(f"--vkey: {error}") from None
-    if len({key.name for key in keys}) != 1:
-        raise SettingsInvalid("--vkey: the keys are of different logs. Name those of one.")
-    return keys
+def _print_published(published: Published, *, as_json: bool) -> None:
+    head = published.checkpoint
+    if as_json:
+        print_json(
+            {
+                "verified": True,
+                "origin": head.origin,
+                "size": head.size,
+                "root": head.root.hex(),
+                "pruned": published.pruned,
+            }
+        )
+        return
+    pruned = f" The first {published.pruned} are there as hashes only." if published.pruned else ""
+    print_lines(
+        f"The tiles hold the log {head.origin} of {head.size} entries: all verify.{pruned}",
+        f"root          {head.root.hex()}",
+        "Whether the log went on since, or had another past, a checkpoint kept elsewhere shows.",
+    )
 
 
 def _print_grown(grown: Consistency, *, as_json: bool) -> None:

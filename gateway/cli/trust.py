@@ -1,13 +1,42 @@
 """What this home's own keys say of its log: checks that know every epoch of the checkpoint key."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
 from audit import evidence
 from audit.checkpoint import VerifierKey
-from audit.errors import ProofInvalid
+from audit.errors import CheckpointInvalid, ProofInvalid
 from audit.verify import LogReport, Proved, verify_proof
 from gateway import report_making
 from gateway.cli.output import progress
-from gateway.cli.session import Session
+from gateway.cli.session import Session, inspected
+from gateway.errors import SettingsInvalid
 from gateway.report_making import LogKeys
+
+
+class Trust(TypedDict):
+    """Whose checkpoints count, as the log's checks take it."""
+
+    origin: str
+    public_key: bytes
+    earlier: Sequence[bytes]
+
+
+def trusted(vkeys: Sequence[str] | None, home: Path | None) -> Trust:
+    """Return whom a check trusts: verifier keys as they were published, or the home's own.
+
+    Raises:
+        SettingsInvalid: One is none, or they are of several logs.
+        HomeMissing, HomeUnusable: None are given, and there is no home.
+    """
+    keys = _own_keys(home) if vkeys is None else _given_keys(vkeys)
+    first, *earlier = keys
+    return Trust(
+        origin=first.name,
+        public_key=first.public_key,
+        earlier=[key.public_key for key in earlier],
+    )
 
 
 def verifier_key(session: Session) -> VerifierKey:
@@ -48,3 +77,18 @@ def verified_proof(session: Session, document: str | bytes) -> Proved:
         except ProofInvalid:
             continue
     return verify_proof(document, origin=key.name, public_key=key.public_key)
+
+
+def _own_keys(home: Path | None) -> list[VerifierKey]:
+    with inspected(home) as session:
+        return [verifier_key(session), *earlier_keys(session)]
+
+
+def _given_keys(texts: Sequence[str]) -> list[VerifierKey]:
+    try:
+        keys = [VerifierKey.decode(text) for text in texts]
+    except CheckpointInvalid as error:
+        raise SettingsInvalid(f"--vkey: {error}") from None
+    if len({key.name for key in keys}) != 1:
+        raise SettingsInvalid("--vkey: the keys are of different logs. Name those of one.")
+    return keys

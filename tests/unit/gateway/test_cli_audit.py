@@ -139,3 +139,54 @@ def test_holds_are_placed_listed_and_lifted(sealgate):
 def test_shredding_of_nobody_is_refused_and_no_entry(sealgate):
     assert sealgate("audit", "shred", "ps_1", "--yes")[0] == 2
     assert "subject.shredded" not in operations(sealgate)
+
+
+@pytest.mark.parametrize("words", [("audit", "verify"), ("clients", "list"), ("audit", "search")])
+def test_log_under_another_name_is_refused_with_what_to_set(sealgate, monkeypatch, words):
+    assert sealgate(*words)[0] == 0
+    monkeypatch.setenv("SEALGATE_ORIGIN", "renamed.example/log")
+    code, _, err = sealgate(*words)
+    assert code == 1
+    assert "set `origin` to 'sealgate.local/log' again" in err
+    monkeypatch.delenv("SEALGATE_ORIGIN")
+    assert sealgate(*words)[0] == 0
+
+
+def test_published_tiles_verify_with_the_home_or_with_the_key_alone(sealgate, tmp_path):
+    tiles = str(tmp_path / "tiles")
+    vkey = told(sealgate, "audit", "verify")["vkey"]
+    sealgate("audit", "export", "--tiles", tiles)
+    found = told(sealgate, "audit", "verify", "--tiles", tiles)
+    assert found["verified"]
+    assert found["size"] == told(sealgate, "audit", "verify")["size"]
+    alone = ("--home", str(tmp_path / "nowhere"), "--vkey", vkey)
+    assert told(sealgate, "audit", "verify", "--tiles", tiles, *alone) == found
+    code, out, _ = sealgate("audit", "verify", "--tiles", tiles)
+    assert code == 0
+    assert f"of {found['size']} entries: all verify" in out
+
+
+def test_published_tiles_that_were_changed_are_found(sealgate, tmp_path):
+    tiles = tmp_path / "tiles"
+    sealgate("audit", "export", "--tiles", str(tiles))
+    bundle = next((tiles / "tile" / "entries").rglob("*.p/*"))
+    whole = bundle.read_bytes()
+    bundle.write_bytes(whole.replace(b'"time":1', b'"time":2', 1))
+    code, _, err = sealgate("audit", "verify", "--tiles", str(tiles))
+    assert (code, "Entry 0" in err) == (1, True)
+    bundle.unlink()
+    assert sealgate("audit", "verify", "--tiles", str(tiles))[0] == 1
+    bundle.write_bytes(whole)
+    assert sealgate("audit", "verify", "--tiles", str(tiles))[0] == 0
+
+
+def test_published_tiles_are_refused_under_another_key_and_absent_ones_told(sealgate, tmp_path):
+    other = VerifierKey("sealgate.local/log", bytes(range(32))).encode()
+    tiles = str(tmp_path / "tiles")
+    code, _, err = sealgate("audit", "verify", "--tiles", tiles)
+    assert (code, "checkpoint is missing" in err) == (1, True)
+    sealgate("audit", "export", "--tiles", tiles)
+    code, _, err = sealgate("audit", "verify", "--tiles", tiles, "--vkey", other)
+    assert (code, "No signature is by the key" in err) == (1, True)
+    assert sealgate("audit", "verify", "--vkey", other)[0] == 2
+    assert sealgate("audit", "verify", "--tiles", tiles, "--vkey", "rubbish")[0] == 2
