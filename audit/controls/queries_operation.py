@@ -23,6 +23,8 @@ CHANGES = (
     "model.sealed",
     "report.scheduled",
     "report.unscheduled",
+    "routing.drained",
+    "routing.resumed",
     "routing.rolled_back",
     "routing.tuned",
 )

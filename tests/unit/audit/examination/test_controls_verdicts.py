@@ -325,3 +325,13 @@ def test_rejected_attempts_alone_are_monitoring_but_not_authentication(findings,
 def test_no_sentence_says_that_anybody_complies(findings, good_log):
     for each in findings(good_log).values():
         assert "compl" not in each.sentence.lower().replace("complete", "")
+
+
+@pytest.mark.parametrize("operation", ["routing.drained", "routing.resumed", "credential.revoked"])
+def test_change_of_the_system_is_evidence_of_itself_alone(findings, empty_log, operation):
+    empty_log.system("sandbox.killed")
+    assert findings(empty_log)["164.316(b)(2)(iii)"].verdict is Verdict.NO_DATA
+    empty_log.system(operation)
+    found = findings(empty_log)["164.316(b)(2)(iii)"]
+    assert found.verdict is Verdict.PARTIAL
+    assert f"{operation}: 1" in found.sentence
