@@ -31,7 +31,7 @@ class Declared(Generic[M]):
     def __init__(
         self, kind: type[M], name: str, meaning: str, *labels: str, **options: Sequence[float]
     ) -> None:
-        self._kind: type[M] = kind
+        self._kind: Callable[..., M] = kind
         self._words = (name, meaning, labels)
         self._options = options
         self._attribute = ""
