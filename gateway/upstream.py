@@ -10,14 +10,14 @@ from pathlib import Path
 
 from gateway.backends.remote import RemoteBackend
 from gateway.backends.transport import Transport
-from gateway.balancer import Balancer, Patience
+from gateway.balancer import Balancer, Endpoint, Patience
 from gateway.catalogue import RemoteModel, ServedModel
 from gateway.draining import Standing
 from gateway.errors import SettingsInvalid
 from gateway.router import AUTO
 from gateway.routes import Routes, local_endpoint, remote_endpoint
 from gateway.settings import Settings
-from gateway.tiers import TUNED, RemoteTable, load
+from gateway.tiers import TUNED, RemoteTable, Tiers, load
 from privacy.broker import BrokerClient
 
 # Half of what makes a load stale.
@@ -44,31 +44,8 @@ async def routes(
         taken = [m.model_id for m in remotes.values() if m.model_id in models or m.model_id == AUTO]
         if taken:
             raise SettingsInvalid(f"{settings.tiers_file}: {taken[0]!r} is a model of the home.")
-        standing = Standing(settings.home)
-        endpoints = [
-            *(
-                local_endpoint(
-                    model,
-                    tiers,
-                    slots=settings.concurrency,
-                    output_limit=settings.output_limit_tokens,
-                    waiting_limit=settings.queue_limit,
-                    standing=standing,
-                )
-                for model in models.values()
-            ),
-            *(
-                remote_endpoint(
-                    remotes[table.name],
-                    table.place(),
-                    waiting_limit=settings.queue_limit,
-                    standing=standing,
-                )
-                for table in tiers.remote
-            ),
-        ]
         balancer = Balancer(
-            endpoints,
+            _endpoints(settings, tiers, models, remotes),
             draw=random.SystemRandom().randrange,
             thresholds=tiers.routing.thresholds,
             patience=Patience(queue_s=settings.queue_s),
@@ -77,6 +54,37 @@ async def routes(
         stack.push_async_callback(_ended, task)
         local = {f"local/{model_id}": model for model_id, model in models.items()}
         yield Routes(balancer, {**local, **remotes}, tiers, models)
+
+
+def _endpoints(
+    settings: Settings,
+    tiers: Tiers,
+    models: Mapping[str, ServedModel],
+    remotes: Mapping[str, RemoteModel],
+) -> list[Endpoint]:
+    """Return every place that can answer: the home's models, then the remote ones."""
+    standing = Standing(settings.home)
+    local = (
+        local_endpoint(
+            model,
+            tiers,
+            slots=settings.concurrency,
+            output_limit=settings.output_limit_tokens,
+            waiting_limit=settings.queue_limit,
+            standing=standing,
+        )
+        for model in models.values()
+    )
+    remote = (
+        remote_endpoint(
+            remotes[table.name],
+            table.place(),
+            waiting_limit=settings.queue_limit,
+            standing=standing,
+        )
+        for table in tiers.remote
+    )
+    return [*local, *remote]
 
 
 async def _remote(table: RemoteTable, keys: BrokerClient, stack: AsyncExitStack) -> RemoteModel:

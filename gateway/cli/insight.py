@@ -1,8 +1,9 @@
 """`sealgate insight`: what the traffic was like, and routing tuned to it."""
 
+import importlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -13,6 +14,9 @@ from gateway.errors import ExtraMissing, TuningImpossible
 from gateway.insight import clusters, history, rollups
 from gateway.insight import report as drawing
 from gateway.tiers import TUNED, Tiers, load
+
+if TYPE_CHECKING:
+    from gateway.insight.tuning import Proposal
 
 MISSING = "Insight needs an extra: pip install 'sealgate[insight]'."
 app = typer.Typer(help="Insight: report, tune.", no_args_is_help=True)
@@ -63,36 +67,17 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Propose thresholds for the recorded load by replaying it. Exit code 2 if none is better."""
-    try:
-        from gateway.insight import tuning  # noqa: PLC0415 - simpy is an extra
-    except ImportError:
-        raise ExtraMissing(MISSING) from None
+    tuning = _tuning()
     with opened(home) as session:
         if roll_back:
             restored = tuning.roll_back(session.home.path)
             session.record("routing.rolled_back", {"routing": _told(restored)})
             print_lines("The routing before the last tuning is back, from the next start on.")
             return
-        tiers = _tiers(session)
-        proposal = tuning.propose(
-            tiers.routing,
-            list(history.arrivals(history.read(session.engine))),
-            tuning.fleet(
-                tiers,
-                local=len(session.home.model_ids()),
-                slots=session.settings.concurrency,
-            ),
-        )
-        if not proposal.better:
-            raise TuningImpossible("No nearby thresholds serve the recorded load better.")
+        tiers = load(session.settings.tiers_file, tuned=session.home.path / TUNED)
+        proposal = _proposal(tuning, session, tiers)
         if apply:
-            detail = {
-                "from": _told(tiers.routing),
-                "to": _told(proposal.routing),
-                "before_cost_ms": round(proposal.before_cost_s * 1000),
-                "after_cost_ms": round(proposal.after_cost_s * 1000),
-            }
-            session.record("routing.tuned", detail)
+            session.record("routing.tuned", _change(tiers, proposal))
             tuning.apply(session.home.path, proposal, current=tiers.routing)
     if as_json:
         told = {"routing": msgspec.structs.asdict(proposal.routing), "applied": apply}
@@ -106,8 +91,41 @@ def tune(
     )
 
 
-def _tiers(session: Session) -> Tiers:
-    return load(session.settings.tiers_file, tuned=session.home.path / TUNED)
+def _tuning() -> Any:
+    """Load the module that needs the extra `[insight]`, by name.
+
+    Raises:
+        ExtraMissing: The extra is not installed.
+    """
+    try:
+        return importlib.import_module("gateway.insight.tuning")
+    except ImportError:
+        raise ExtraMissing(MISSING) from None
+
+
+def _proposal(tuning: Any, session: Session, tiers: Tiers) -> "Proposal":
+    """Replay the recorded load under nearby thresholds.
+
+    Raises:
+        TuningImpossible: Too little is recorded, or none is better.
+    """
+    fleet = tuning.fleet(
+        tiers, local=len(session.home.model_ids()), slots=session.settings.concurrency
+    )
+    arrivals = list(history.arrivals(history.read(session.engine)))
+    proposal: Proposal = tuning.propose(tiers.routing, arrivals, fleet)
+    if not proposal.better:
+        raise TuningImpossible("No nearby thresholds serve the recorded load better.")
+    return proposal
+
+
+def _change(tiers: Tiers, proposal: "Proposal") -> dict[str, Any]:
+    return {
+        "from": _told(tiers.routing),
+        "to": _told(proposal.routing),
+        "before_cost_ms": round(proposal.before_cost_s * 1000),
+        "after_cost_ms": round(proposal.after_cost_s * 1000),
+    }
 
 
 def _told(routing: msgspec.Struct) -> dict[str, str]:

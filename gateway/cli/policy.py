@@ -9,7 +9,7 @@ from gateway.cli.output import JsonOption, note, print_json, print_lines
 from gateway.explaining import Step
 from gateway.explaining import steps as explained
 from gateway.identity import Principal, Role
-from gateway.policy import load
+from gateway.policy import Ruling, load
 from privacy.identifiers import identifies
 
 app = typer.Typer(help="The policy file: explain its decisions.", no_args_is_help=True)
@@ -42,18 +42,27 @@ def check(
     ruling = loaded.rule(
         caller, declared=data_class, purpose=purpose, identifying=lambda: identifies(text)
     )
-    told_steps = [
-        {"rule": step.rule.name, "why": _why(step)}
-        for step in explained(
-            loaded,
-            data_class=ruling.data_class,
-            purpose=ruling.purpose,
-            role=role.value,
-            tenant=tenant,
-        )
-    ]
-    told: dict[str, Any] = {
-        "policy": loaded.digest,
+    steps = explained(
+        loaded,
+        data_class=ruling.data_class,
+        purpose=ruling.purpose,
+        role=role.value,
+        tenant=tenant,
+    )
+    told_steps = [{"rule": step.rule.name, "why": _why(step)} for step in steps]
+    told = _told(ruling)
+    if as_json:
+        print_json(told | {"steps": told_steps})
+        return
+    print_lines(*(f"{name:<15}{_shown(value)}" for name, value in told.items()))
+    print_lines(*(f"  {step['rule']}: {step['why']}" for step in told_steps))
+    note("A serving gateway takes a changed policy file on SIGHUP; until then the earlier holds.")
+
+
+def _told(ruling: Ruling) -> dict[str, Any]:
+    """Return what the policy decides, by name."""
+    return {
+        "policy": ruling.digest,
         "data_class": ruling.data_class,
         "raised": ruling.raised,
         "purpose": ruling.purpose,
@@ -64,12 +73,6 @@ def check(
         "label": ruling.rule.label,
         "retention_days": ruling.rule.retention_days,
     }
-    if as_json:
-        print_json(told | {"steps": told_steps})
-        return
-    print_lines(*(f"{name:<15}{_shown(value)}" for name, value in told.items()))
-    print_lines(*(f"  {step['rule']}: {step['why']}" for step in told_steps))
-    note("A serving gateway takes a changed policy file on SIGHUP; until then the earlier holds.")
 
 
 def _why(step: Step) -> str:
