@@ -43,8 +43,8 @@ def serving(*settings: str) -> Iterator[str]:
             _await(process, binaries, directory)
             yield f"postgresql://{USER}@/postgres?host={directory}"
         finally:
-            # A fast stop; SIGTERM would wait for every client to leave.
-            process.send_signal(signal.SIGINT)
+            # Stopped in order, it would wait for its clients or write its whole memory to disk.
+            process.send_signal(signal.SIGQUIT)
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:

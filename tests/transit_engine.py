@@ -10,7 +10,6 @@ import importlib.util
 import json
 import secrets
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -18,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from tests import ports
 
 CONTRACT = json.loads(
     (Path(__file__).parent / "vectors" / "transit-v1.json").read_text(encoding="utf-8")
@@ -27,7 +28,7 @@ POLICY = """
 path "transit/encrypt/sealgate" { capabilities = ["update"] }
 path "transit/decrypt/sealgate" { capabilities = ["update"] }
 """
-START_LIMIT_S = 30
+START_LIMIT_S = 90
 
 
 class Engine:
@@ -85,7 +86,7 @@ class OpenBao:
 
     def call(self, method, path, body=None):
         """Ask as root; return the answer's status and body."""
-        connection = http.client.HTTPConnection(self.address.removeprefix("http://"), timeout=10)
+        connection = http.client.HTTPConnection(self.address.removeprefix("http://"), timeout=60)
         with contextlib.closing(connection):
             text = None if body is None else json.dumps(body)
             connection.request(method, path, text, {"X-Vault-Token": self._root})
@@ -128,9 +129,7 @@ def binary():
 @contextlib.contextmanager
 def openbao(program, place):
     """Run OpenBao's server on a free port of this machine. place: a directory for its log."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    listen = f"127.0.0.1:{ports.unused()}"
     root = secrets.token_hex(16)
     options = [f"-dev-root-token-id={root}", f"-dev-listen-address={listen}"]
     with (place / "openbao.log").open("wb") as log:

@@ -35,10 +35,10 @@ def embedding_gateway(tmp_path_factory, tiny_gguf):
     sealgate("models", "import", str(fetch(NAME, into=CACHE)), "--id", NAME, home=home)
     sealgate("models", "import", str(tiny_gguf()), "--id", "tiny", home=home)
     keys = add_keys(home)
-    with serve(home, acknowledgement_s=5, workers=1) as (process, url):
+    with serve(home, acknowledgement_s=30, workers=1) as (process, url):
         yield Gateway(home, url, process.pid, keys)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=90) == 0
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_client_that_leaves_takes_its_sandbox_with_it(embedding_gateway):
 
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(head.encode() + body)
-        assert eventually(lambda: any(each["phase"] == "intent" for each in phases()), limit_s=60)
+        assert eventually(lambda: any(each["phase"] == "intent" for each in phases()))
     assert eventually(lambda: any(each.get("ending") == "client_gone" for each in phases()))
     status, _, _ = raw(embedding_gateway, {"model": NAME, "input": "a"})
     assert status == 200

@@ -22,14 +22,16 @@ def gateway(tmp_path_factory, reference_gguf):
     """One gateway for the whole run. Its log has time: this machine may be busy."""
     home = make_home(tmp_path_factory.mktemp("gateway"), reference_gguf)
     keys = add_keys(home)
-    with serve(home, acknowledgement_s=5, workers=2, concurrency=4, console_key_changes="true") as (
+    with serve(
+        home, acknowledgement_s=30, workers=2, concurrency=4, console_key_changes="true"
+    ) as (
         process,
         url,
     ):
         yield Gateway(home, url, process.pid, keys)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=90) == 0
 
 
 @pytest.fixture(scope="session")

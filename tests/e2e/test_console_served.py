@@ -10,7 +10,7 @@ from http.cookiejar import CookieJar
 
 import pytest
 
-from tests.e2e.deployment import MODEL, sealgate
+from tests.e2e.deployment import ENDLESS, MODEL, sealgate
 
 
 class Browser:
@@ -62,6 +62,7 @@ def test_officer_traces_an_answer_to_its_request_and_its_proof(gateway, browser)
             messages=[{"role": "user", "content": "Write about a walk through a forest."}],
             max_tokens=300,
             temperature=1.2,
+            logit_bias=ENDLESS,
         )
     request_id, answer = asked._request_id, asked.choices[0].message.content
     status, page = browser.sign_in(gateway.keys["officer"])

@@ -4,12 +4,11 @@ import json
 import sqlite3
 import time
 from contextlib import closing
-from pathlib import Path
 
 import openai
 import pytest
 
-from tests.e2e.deployment import Gateway, eventually, sealgate, serve
+from tests.e2e.deployment import ENDLESS, Gateway, children, eventually, sealgate, serve, told
 
 MODEL = "smollm2-135m"
 LONG = json.dumps(
@@ -18,8 +17,8 @@ LONG = json.dumps(
         "messages": [{"role": "user", "content": "Tell me the whole story of medicine."}],
         "max_tokens": 2000,
         "stream": True,
-        # No end token: the model would have to be lucky to stop by itself.
         "temperature": 1.5,
+        "logit_bias": ENDLESS,
     }
 ).encode()
 
@@ -76,6 +75,8 @@ def test_client_that_leaves_before_a_whole_answer_ends_it_too(gateway, connect):
 def test_log_that_cannot_be_written_means_503_and_no_model_call(gateway):
     database = gateway.home / "sealgate.db"
     aside = database.with_suffix(".aside")
+    # Those that take the place of others may still be coming.
+    assert eventually(lambda: len(gateway.workers()) == 2)
     before = len(gateway.events())
     workers = gateway.workers()
     with gateway.client() as client:
@@ -109,7 +110,7 @@ def answers(client):
 
 def test_gateway_that_is_killed_leaves_no_process_and_recovers_its_intent(idle_home):
     home, keys = idle_home
-    with serve(home, acknowledgement_s=5) as (process, url):
+    with serve(home, acknowledgement_s=30) as (process, url):
         gateway = Gateway(home, url, process.pid, keys)
         request_id, stream = begin(gateway)
         helpers = gateway.workers() | descendants(process.pid)
@@ -119,7 +120,7 @@ def test_gateway_that_is_killed_leaves_no_process_and_recovers_its_intent(idle_h
             list(stream)
         assert eventually(lambda: not any(alive(pid) for pid in helpers))
     assert [e["sealgate"]["phase"] for e in gateway.events(request_id)] == ["intent"]
-    with serve(home, acknowledgement_s=5):
+    with serve(home, acknowledgement_s=30):
         _, recovered = gateway.events(request_id)
     assert recovered["sealgate"]["ending"] == "unknown"
     assert recovered["metadata"]["uid"] == f"{request_id}/outcome"
@@ -149,13 +150,13 @@ def test_slow_log_means_503_and_its_late_intent_is_retracted(idle_home):
 @pytest.mark.slow
 def test_gateway_that_is_told_to_stop_records_what_it_cuts_off(idle_home):
     home, keys = idle_home
-    with serve(home, acknowledgement_s=5) as (process, url):
+    with serve(home, acknowledgement_s=30) as (process, url):
         gateway = Gateway(home, url, process.pid, keys)
         request_id, stream = begin(gateway)
         process.terminate()
-        with stream, pytest.raises(openai.APIError) as told:
+        with stream, pytest.raises(openai.APIError) as ended:
             list(stream)
-        assert told.value.code == "shutting_down"
+        assert ended.value.code == "shutting_down"
         assert process.wait(timeout=60) == 0
     outcome = gateway.events(request_id)[1]
     assert outcome["sealgate"]["ending"] == "shutdown"
@@ -174,17 +175,14 @@ def begin(gateway):
 
 def descendants(pid):
     found = set()
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found |= {int(child)} | descendants(int(child))
+    for child in children(pid):
+        found |= {child} | descendants(child)
     return found
 
 
 def alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
+    state = told(pid, "stat").rpartition(b")")[2].split()[:1]
+    return state not in ([], [b"Z"], [b"X"])
 
 
 def test_second_gateway_at_the_home_does_not_start(gateway):

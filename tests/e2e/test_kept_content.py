@@ -30,7 +30,7 @@ def test_text_is_kept_read_and_shredded(idle_home, tmp_path):
     home, keys = idle_home
     policy = tmp_path / "policy.toml"
     policy.write_text(POLICY)
-    settings = {"policy_file": policy, "keep_content": "true", "acknowledgement_s": 5}
+    settings = {"policy_file": policy, "keep_content": "true", "acknowledgement_s": 30}
     with serve(home, **settings, workers=1) as (_, url):
         _, headers, answer = ask(
             url, keys["client"], "My words.", data_class="phi", pseudonym="ps_kept"

@@ -123,7 +123,12 @@ def marked(idle_home, reference_gguf, tmp_path_factory):
             'version = 1\n[[rule]]\nname = "all"\ntiers = ["local", "mobile", "edge", "cloud"]\n'
             'redaction = "none"\n'
         )
-        settings = {"acknowledgement_s": 5, "workers": 1, "tiers_file": file, "policy_file": policy}
+        settings = {
+            "acknowledgement_s": 30,
+            "workers": 1,
+            "tiers_file": file,
+            "policy_file": policy,
+        }
         with serve(home, **settings) as (process, url):
             gateway = Gateway(home, url, process.pid, keys)
             yield SimpleNamespace(gateway=gateway, bodies=bodies, tiers=file)

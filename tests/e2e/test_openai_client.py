@@ -5,7 +5,8 @@ import asyncio
 import openai
 import pytest
 
-MODEL = "smollm2-135m"
+from tests.e2e.deployment import ENDLESS, MODEL
+
 HELLO = [{"role": "user", "content": "Say hello to the ward in one sentence."}]
 
 
@@ -16,13 +17,15 @@ def client(gateway):
 
 
 def test_whole_answer_has_text_usage_and_request_id(client):
-    answer = client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=16)
+    answer = client.chat.completions.create(
+        model=MODEL, messages=HELLO, max_tokens=16, logit_bias=ENDLESS
+    )
     assert answer.object == "chat.completion"
     assert answer.model == MODEL
     assert answer.choices[0].message.role == "assistant"
     assert answer.choices[0].message.content
-    assert answer.choices[0].finish_reason in {"stop", "length"}
-    assert 1 <= answer.usage.completion_tokens <= 16
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage.completion_tokens == 16
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
     assert answer._request_id.startswith("req_")
 
@@ -32,6 +35,7 @@ def test_stream_has_role_text_finish_and_usage_in_order(client):
         model=MODEL,
         messages=HELLO,
         max_tokens=12,
+        logit_bias=ENDLESS,
         stream=True,
         stream_options={"include_usage": True},
     ) as stream:
@@ -41,9 +45,9 @@ def test_stream_has_role_text_finish_and_usage_in_order(client):
     *texts, finish, usage = chunks
     assert "".join(chunk.choices[0].delta.content or "" for chunk in texts)
     assert all(chunk.choices[0].finish_reason is None for chunk in texts)
-    assert finish.choices[0].finish_reason in {"stop", "length"}
+    assert finish.choices[0].finish_reason == "length"
     assert usage.choices == []
-    assert 1 <= usage.usage.completion_tokens <= 12
+    assert usage.usage.completion_tokens == 12
 
 
 async def test_async_client_streams(gateway):
@@ -54,7 +58,7 @@ async def test_async_client_streams(gateway):
         max_retries=0,
     ) as client:
         stream = await client.chat.completions.create(
-            model=MODEL, messages=HELLO, max_tokens=8, stream=True
+            model=MODEL, messages=HELLO, max_tokens=8, logit_bias=ENDLESS, stream=True
         )
         async with asyncio.timeout(60):
             text = [c.choices[0].delta.content or "" async for c in stream if c.choices]
@@ -62,7 +66,9 @@ async def test_async_client_streams(gateway):
 
 
 def test_two_choices_are_two_answers_of_one_request(client, gateway):
-    answer = client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=24, n=2)
+    answer = client.chat.completions.create(
+        model=MODEL, messages=HELLO, max_tokens=24, n=2, logit_bias=ENDLESS
+    )
     assert [choice.index for choice in answer.choices] == [0, 1]
     assert answer.choices[0].message.content != answer.choices[1].message.content
     intent, outcome = gateway.events(answer._request_id)
@@ -72,9 +78,8 @@ def test_two_choices_are_two_answers_of_one_request(client, gateway):
 
 
 def test_stop_string_over_token_borders_ends_the_answer_before_it(client, gateway):
-    ask = {"model": MODEL, "messages": HELLO, "max_tokens": 40, "seed": 7}
+    ask = {"model": MODEL, "messages": HELLO, "max_tokens": 40, "seed": 7, "logit_bias": ENDLESS}
     full = client.chat.completions.create(**ask).choices[0].message.content
-    # From its middle: a short answer has no seven characters from the tenth on.
     stop = full[len(full) // 2 :][:7]
     answer = client.chat.completions.create(**ask, stop=[stop])
     assert answer.choices[0].finish_reason == "stop"
@@ -85,9 +90,8 @@ def test_stop_string_over_token_borders_ends_the_answer_before_it(client, gatewa
 
 
 def test_streamed_stop_string_never_shows(client):
-    ask = {"model": MODEL, "messages": HELLO, "max_tokens": 40, "seed": 7}
+    ask = {"model": MODEL, "messages": HELLO, "max_tokens": 40, "seed": 7, "logit_bias": ENDLESS}
     full = client.chat.completions.create(**ask).choices[0].message.content
-    # From its middle: a short answer has no seven characters from the tenth on.
     stop = full[len(full) // 2 :][:7]
     with client.chat.completions.create(**ask, stop=stop, stream=True) as stream:
         text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
@@ -95,7 +99,7 @@ def test_streamed_stop_string_never_shows(client):
 
 
 def test_equal_seeds_give_equal_answers_and_other_seeds_others(client):
-    ask = {"model": MODEL, "messages": HELLO, "max_tokens": 24}
+    ask = {"model": MODEL, "messages": HELLO, "max_tokens": 24, "logit_bias": ENDLESS}
     answers = [
         client.chat.completions.create(**ask, seed=seed).choices[0].message.content
         for seed in (11, 11, 12)
@@ -108,6 +112,7 @@ def test_max_tokens_cuts_with_finish_reason_length(client):
         model=MODEL,
         messages=[{"role": "user", "content": "Tell me a very long story about a hospital."}],
         max_completion_tokens=3,
+        logit_bias=ENDLESS,
     )
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage.completion_tokens == 3
@@ -135,7 +140,10 @@ def test_control_tokens_in_a_message_stay_text(client):
 
 
 def test_outcome_is_in_the_log_when_the_client_has_its_answer(client, gateway):
-    answer = client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=4)
+    # A word alone could stand in any entry.
+    answer = client.chat.completions.create(
+        model=MODEL, messages=HELLO, max_tokens=12, logit_bias=ENDLESS
+    )
     intent, outcome = gateway.events(answer._request_id)
     assert intent["sealgate"]["phase"] == "intent"
     own = outcome["sealgate"]

@@ -6,8 +6,7 @@ import urllib.error
 import urllib.request
 from contextlib import closing
 
-import pytest
-
+from tests import ports
 from tests.e2e.deployment import MODEL, eventually, serve
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -45,18 +44,12 @@ def ask(url, key, text="Hello.", **headers):
             return error.code, dict(error.headers), json.load(error)
 
 
-@pytest.fixture
-def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def test_policy_decides_is_written_down_and_reloads(idle_home, tmp_path, port):
+def test_policy_decides_is_written_down_and_reloads(idle_home, tmp_path):
     home, keys = idle_home
+    port = ports.unused()
     policy = tmp_path / "policy.toml"
     policy.write_text(POLICY.format(limit=100))
-    settings = {"policy_file": policy, "acknowledgement_s": 5, "admin_port": port}
+    settings = {"policy_file": policy, "acknowledgement_s": 30, "admin_port": port}
     with serve(home, **settings, log_format="json") as (process, url):
         status, headers, _ = ask(url, keys["client"], data_class="internal", purpose="treatment")
         assert (status, headers["x-sealgate-label"]) == (200, "machine-generated")
@@ -89,21 +82,22 @@ def test_policy_decides_is_written_down_and_reloads(idle_home, tmp_path, port):
         process.send_signal(signal.SIGHUP)
         assert eventually(lambda: b'reloads_total{result="failed"} 1.0' in metrics(port))
         assert ask(url, keys["client"])[0] == 429
+        idle = b'sealgate_requests_running{operation="chat.completions.create"} 0.0'
+        assert eventually(lambda: idle in metrics(port))
         told = metrics(port)
         assert b'sealgate_rulings_total{data_class="phi",raised="true"} 1.0' in told
         assert b'code="policy_denied"' in told
-        assert b'sealgate_requests_running{operation="chat.completions.create"} 0.0' in told
         assert b"clinic" not in told
         assert eventually(lambda: b"sealgate_connections 0.0" in metrics(port))
         host, served = url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(served)), timeout=10):
+        with socket.create_connection((host, int(served)), timeout=60):
             assert eventually(lambda: b"sealgate_connections 1.0" in metrics(port))
         assert b"sealgate_log_failures_total 0.0" in told
         assert b"sealgate_log_acknowledgement_seconds_count 0.0" not in told
 
 
 def metrics(port):
-    with OPENER.open(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with OPENER.open(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         return answer.read()
 
 

@@ -32,7 +32,7 @@ def labelling(idle_home, tmp_path_factory):
     home, keys = idle_home
     policy = tmp_path_factory.mktemp("labels") / "policy.toml"
     policy.write_text(POLICY)
-    with serve(home, acknowledgement_s=5, workers=1, policy_file=policy) as (process, url):
+    with serve(home, acknowledgement_s=30, workers=1, policy_file=policy) as (process, url):
         yield Gateway(home, url, process.pid, keys)
 
 

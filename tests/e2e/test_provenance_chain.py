@@ -7,7 +7,7 @@ import openai
 import pytest
 from pypdf import PdfReader
 
-from tests.e2e.deployment import MODEL, sealgate
+from tests.e2e.deployment import ENDLESS, MODEL, sealgate
 
 QUESTION = (
     "Explain in detail how a hospital should protect the records of its patients, who may read "
@@ -26,14 +26,14 @@ HUMAN = (
 
 @pytest.fixture(scope="module")
 def answer(gateway):
-    """An answer of some 200 tokens and its request id."""
+    """An answer of 220 tokens and its request id."""
     with gateway.client() as client:
-        for _ in range(4):
-            made = client.chat.completions.create(
-                model=MODEL, messages=[{"role": "user", "content": QUESTION}], max_tokens=220
-            )
-            if made.usage.completion_tokens >= 200:
-                break
+        made = client.chat.completions.create(
+            model=MODEL,
+            messages=[{"role": "user", "content": QUESTION}],
+            max_tokens=220,
+            logit_bias=ENDLESS,
+        )
     return made.choices[0].message.content, made._request_id
 
 

@@ -6,7 +6,6 @@ without that package, these tests are skipped.
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from gateway.backends.base import Ask, Capabilities, Complete, Text
 from gateway.backends.profiles import LLAMA_CPP
 from gateway.backends.remote import Patience, Remote, RemoteBackend
 from gateway.backends.transport import Transport
+from tests import ports
 
 PYTHON = os.environ.get("SEALGATE_LLAMA_PYTHON", sys.executable)
 # The server as it is, but for its repacked weights: they crash on some processors, and it has no
@@ -47,9 +47,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server(reference_gguf):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = ports.unused()
     command = [PYTHON, "-c", SERVER, "--model", str(reference_gguf), "--n_ctx", "1024"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--model_alias", "smollm2"]
     process = subprocess.Popen(

@@ -71,7 +71,7 @@ def routed(gateway, idle_home, tmp_path_factory):
         cloud |= {"model": "large", "serves": "large", "more": ""}
         file = directory / "tiers.toml"
         file.write_text(ENTRY.format(**edge) + ENTRY.format(**cloud))
-        settings = {"acknowledgement_s": 5, "workers": 1, "tiers_file": file}
+        settings = {"acknowledgement_s": 30, "workers": 1, "tiers_file": file}
         with serve(home, **settings) as (process, url):
             yield Gateway(home, url, process.pid, keys)
 

@@ -53,7 +53,7 @@ def test_served_log_is_anchored_published_and_open_to_officers(idle_home, tmp_pa
     settings = {"anchor_file": file, "anchor_every_s": 1, "tiles_directory": tiles}
     key = verifier_key(home)
     trust = {"origin": key.name, "public_key": key.public_key}
-    with serve(home, acknowledgement_s=5, workers=1, **settings) as (_, url):
+    with serve(home, acknowledgement_s=30, workers=1, **settings) as (_, url):
         request_id = ask(url, keys["client"], **{"x-sealgate-pseudonym": "ps_7"})
         officer = keys["officer"]
         head = verify(get(url, "/audit/checkpoint", officer), **trust)

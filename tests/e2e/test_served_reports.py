@@ -19,7 +19,7 @@ def call(url, path, key, body=None):
 def test_report_of_a_serving_gateway_is_made_and_verifies(idle_home, tmp_path):
     home, keys = idle_home
     officer = keys["officer"]
-    with serve(home, acknowledgement_s=5, workers=1) as (_, url):
+    with serve(home, acknowledgement_s=30, workers=1) as (_, url):
         asked = json.loads(call(url, "/reports", officer, {"framework": "eu-ai-act"}))
 
         def status():

@@ -68,7 +68,7 @@ def served(authority, idle_home):
     home, keys = idle_home
     chain, key, serial = authority.issue("gateway")
     settings = {"tls_certificate": chain, "tls_key": key, "tls_client_ca": authority.path}
-    with serve(home, acknowledgement_s=5, wrong_keys_per_minute=5, **settings) as (process, url):
+    with serve(home, acknowledgement_s=30, wrong_keys_per_minute=5, **settings) as (process, url):
         yield home, keys, process, url, serial
 
 

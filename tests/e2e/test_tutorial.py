@@ -9,7 +9,6 @@ import os
 import re
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from tests import ports
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial.md"
 FENCE = re.compile(r'^```(console|python title="([\w.]+)")\n(.*?)^```$', re.MULTILINE | re.DOTALL)
@@ -124,9 +125,7 @@ def matching(expected, bound):
 
 @pytest.fixture
 def port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    return str(ports.unused())
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -17,6 +16,7 @@ import pytest
 from audit.store import open_log
 from gateway.upkeep import FLUSH_S
 from tests.e2e.deployment import MODEL, add_keys, eventually, make_home, sealgate, serve
+from tests.ports import unused
 from tests.postgres_server import serving
 
 HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
@@ -57,16 +57,10 @@ tokens_per_day = 150
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextmanager
 def balanced(directory, ports):
     """Run haproxy before the gateways' ports."""
-    port = free_port()
+    port = unused()
     servers = "\n".join(f"    server g{n} 127.0.0.1:{p}" for n, p in enumerate(ports))
     file = directory / "haproxy.cfg"
     file.write_text(CONFIG.format(port=port, servers=servers))
@@ -170,7 +164,7 @@ def test_one_leaves_and_one_is_killed_and_the_log_stays_whole(
         running = [stack.enter_context(gateway) for gateway in gateways]
         ports = [int(url.rpartition(":")[2]) for _, url in running]
         url = stack.enter_context(balanced(tmp_path, ports))
-        assert eventually(lambda: ask(url, key) == 200, limit_s=30)
+        assert eventually(lambda: ask(url, key) == 200, limit_s=90)
 
         # What a tenant may spend in a day it has spent at both, whichever it asked.
         spent = [ask(running[0][1], lab) for _ in range(10)]
@@ -196,7 +190,7 @@ def test_one_leaves_and_one_is_killed_and_the_log_stays_whole(
         again = stack.enter_context(serve(homes[1], **settings))
         ports = [ports[0], int(again[1].rpartition(":")[2])]
         url = stack.enter_context(balanced(tmp_path, ports))
-        assert eventually(lambda: ask(url, key) == 200, limit_s=30)
+        assert eventually(lambda: ask(url, key) == 200, limit_s=90)
         with Traffic(url, key) as traffic:
             traffic.more(6)
             running[0][0].kill()

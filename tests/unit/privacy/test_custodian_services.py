@@ -197,15 +197,16 @@ def test_a_region_or_endpoint_of_kms_that_is_none_is_said_to_be_so(options):
 
 
 def test_an_absent_transit_engine_is_said_to_be_absent(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     (tmp_path / "token").write_text("a-token")
-    with pytest.raises(CustodianUnusable, match="does not answer"):
-        VaultTransit(f"http://127.0.0.1:{port}", "sealgate", tmp_path / "token").wrap(KEK)
-    (tmp_path / "token").write_text("a-token\r\nX-Evil: 1")
-    with pytest.raises(CustodianUnusable, match="token"):
-        VaultTransit(f"http://127.0.0.1:{port}", "sealgate", tmp_path / "token").wrap(KEK)
+    # Bound, so that nobody else answers there, and not listened on.
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(CustodianUnusable, match="does not answer"):
+            VaultTransit(address, "sealgate", tmp_path / "token").wrap(KEK)
+        (tmp_path / "token").write_text("a-token\r\nX-Evil: 1")
+        with pytest.raises(CustodianUnusable, match="token"):
+            VaultTransit(address, "sealgate", tmp_path / "token").wrap(KEK)
 
 
 def test_aws_kms_keeps_a_keyring(tmp_path, aws):
