@@ -7,11 +7,8 @@ never from a key or from what a detector found, so that the bound can count them
 import re
 import unicodedata
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from watermark.lookalikes import LATIN
 
@@ -52,16 +49,16 @@ class Reading:
     """One way to read a text. origins: for each character, the original's that it stands for."""
 
     text: str
-    origins: NDArray[np.int64]
+    origins: Sequence[int]
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Return the original's characters behind [start, end), not empty."""
-        return int(self.origins[start]), int(self.origins[end - 1]) + 1
+        return self.origins[start], self.origins[end - 1] + 1
 
 
 def readings(text: str) -> list[Reading]:
     """Return the different ways to read a text, as it stands first: at most `MOST_READINGS`."""
-    found = [Reading(text, np.arange(len(text)))]
+    found = [Reading(text, range(len(text)))]
     for change in (_cleaned, _joined, _recased):
         changed = change(found[-1])
         if changed.text != found[-1].text:
@@ -83,7 +80,7 @@ def _cleaned(reading: Reading) -> Reading:
         done = end
     pieces.append(reading.text[done:])
     origins.extend(range(done, len(reading.text)))
-    places = reading.origins[np.frombuffer(origins, np.int64)]
+    places = array("q", map(reading.origins.__getitem__, origins))
     return _spaced(Reading(_latin("".join(pieces)), places))
 
 
@@ -148,11 +145,12 @@ def _spaced(reading: Reading) -> Reading:
 
 
 def _without(reading: Reading, parts: list[tuple[int, int]]) -> Reading:
-    keep = np.ones(len(reading.text), bool)
-    for begin, end in parts:
-        keep[begin:end] = False
-    kept = np.flatnonzero(keep)
-    return Reading("".join([reading.text[index] for index in kept]), reading.origins[kept])
+    pieces, origins, done = [], array("q"), 0
+    for begin, end in [*parts, (len(reading.text), len(reading.text))]:
+        pieces.append(reading.text[done:begin])
+        origins.extend(reading.origins[done:begin])
+        done = end
+    return Reading("".join(pieces), origins)
 
 
 def _joined(reading: Reading) -> Reading:

@@ -11,7 +11,7 @@ from gateway.cli.standing import Wanted, plain
 
 HEAVY = ["onnx", "gguf", "reportlab", "PIL", "torch", "onnxruntime", "aiohttp"]
 # What an officer's request needs, a marked answer that was cut off, an issuer, or PostgreSQL.
-RARE = ["fastapi", "starlette", "joserfc", "asn1crypto", "sqlalchemy.dialects.postgresql"]
+RARE = ["numpy", "fastapi", "starlette", "joserfc", "asn1crypto", "sqlalchemy.dialects.postgresql"]
 RARE += ["rich", "typer", "watermark.detector", "gateway.office", "gateway.provenance"]
 
 
