@@ -7,10 +7,9 @@ the keyring, so neither a stolen database nor a timing difference yields a usabl
 import hashlib
 import hmac
 import re
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -21,11 +20,10 @@ from gateway.credential_tables import confinements, credentials, metadata
 from gateway.errors import CredentialInvalid, CredentialUnknown
 from gateway.holders import Holders, Row
 from gateway.peppers import Peppers
-from gateway.scopes import Scopes, require_scopes
+from gateway.scopes import Scopes
 
 KEY_PATTERN = re.compile(r"sg-[A-Za-z0-9_-]{43}")
 TENANT_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
-NAME_LIMIT = 128
 
 
 class Role(StrEnum):
@@ -69,6 +67,9 @@ class Credential:
 class Credentials:
     """The credential table. Safe to use from several threads and processes.
 
+    Who changes it has recorded the change before: an entry too many does no harm, and one too
+    few would be a change that nobody can find.
+
     peppers: the peppers now, the active one first. A key that was issued under an earlier one
     keeps working while the keyring still has that one.
     """
@@ -79,88 +80,71 @@ class Credentials:
         self._holders = Holders(engine)
         store.create_tables(engine, metadata)
 
-    def add(
-        self,
-        *,
-        tenant: str,
-        name: str,
-        role: Role,
-        now: datetime,
-        expires: datetime | None,
-        scopes: Scopes = None,
-        certificate: bytes | None = None,
-    ) -> tuple[Credential, str]:
-        """Store a new credential and return it with its key, which is shown only once.
-
-        certificate: DER of the client certificate that is to stand for a key; the key is then
-        the name of its fingerprint, and opens nothing.
+    def require_new(self, key: str) -> None:
+        """Require that a key is no credential's: a certificate can be given twice.
 
         Raises:
-            CredentialInvalid: A name or a scope cannot be stored.
+            CredentialInvalid: It is one's.
         """
-        _require_names(tenant, name)
-        require_scopes(scopes)
-        key = (
-            f"sg-{secrets.token_urlsafe(32)}" if certificate is None else _fingerprint(certificate)
-        )
-        credential = Credential(
-            credential_id=f"cred_{secrets.token_hex(8)}",
-            tenant=tenant,
-            name=name,
-            role=role,
-            created_ms=_ms(now),
-            expires_ms=_ms(expires) if expires else None,
-            revoked_ms=None,
-            scopes=scopes,
-        )
-        with self._engine.begin() as connection:
-            connection.execute(
-                credentials.insert().values(
-                    id=credential.credential_id,
-                    key_hmac=_hmac(key, self._peppers()[0]),
-                    tenant=tenant,
-                    name=name,
-                    role=role.value,
-                    created_ms=credential.created_ms,
-                    expires_ms=credential.expires_ms,
-                )
-            )
-            rows = [{"credential_id": credential.credential_id, "scope": s} for s in scopes or ()]
-            if rows:
-                connection.execute(confinements.insert(), rows)
-        return credential, key
+        if self._holders.by_hmac([_hmac(key, pepper) for pepper in self._peppers()]):
+            raise CredentialInvalid("This certificate is a credential already.")
 
-    def rotate(
-        self, credential_id: str, *, now: datetime, overlap: timedelta
-    ) -> tuple[Credential, str]:
-        """Issue a successor of the same name, tenant, role and scopes; the old key works on.
+    def store(self, credential: Credential, key: str) -> None:
+        """Store a credential that was drawn and recorded.
+
+        Raises:
+            LogUnavailable: It cannot be stored.
+        """
+        with store.told(), self._engine.begin() as connection:
+            self._insert(connection, credential, key)
+
+    def succeed(
+        self,
+        credential_id: str,
+        successor: Credential,
+        key: str,
+        *,
+        now: datetime,
+        overlap: timedelta,
+    ) -> None:
+        """Store the successor that was drawn of a credential; the old key works on for a while.
 
         overlap: how long both work.
 
         Raises:
-            CredentialUnknown: No such credential, or one that no longer works.
+            LogUnavailable: Neither is changed.
         """
-        old = next((c for c in self.list() if c.credential_id == credential_id), None)
-        if old is None or old.revoked_ms is not None or _expired(old.expires_ms, now):
-            raise _unknown(credential_id)
-        expires = _moment(old.expires_ms) if old.expires_ms else None
-        made = self.add(
-            tenant=old.tenant,
-            name=old.name,
-            role=old.role,
-            now=now,
-            expires=expires,
-            scopes=old.scopes,
-        )
         end_ms = _ms(now + overlap)
         statement = (
             credentials.update()
             .where(credentials.c.id == credential_id)
-            .values(expires_ms=min(end_ms, old.expires_ms or end_ms))
+            .values(expires_ms=min(end_ms, successor.expires_ms or end_ms))
         )
-        with self._engine.begin() as connection:
+        with store.told(), self._engine.begin() as connection:
+            self._insert(connection, successor, key)
             connection.execute(statement)
-        return made
+
+    def working(self, credential_id: str, *, now: datetime) -> Credential:
+        """Return a credential that works.
+
+        Raises:
+            CredentialUnknown: No such credential, or one that works no more.
+        """
+        found = self.unrevoked(credential_id)
+        if _expired(found.expires_ms, now):
+            raise _unknown(credential_id)
+        return found
+
+    def unrevoked(self, credential_id: str) -> Credential:
+        """Return a credential that was not revoked.
+
+        Raises:
+            CredentialUnknown: No such credential, or it was.
+        """
+        for found in self.list():
+            if found.credential_id == credential_id and found.revoked_ms is None:
+                return found
+        raise _unknown(credential_id)
 
     def list(self) -> list[Credential]:
         """Return every credential, oldest first."""
@@ -200,11 +184,30 @@ class Credentials:
 
     def certified(self, certificate: bytes, *, now: datetime) -> Principal | None:
         """Return who holds a client certificate (DER) that the TLS handshake verified."""
-        return self._holder(_fingerprint(certificate), "certificate", now)
+        return self._holder(fingerprint(certificate), "certificate", now)
 
     def active(self, credential_id: str, *, method: str, now: datetime) -> Principal | None:
         """Return who holds a credential that was shown before, or None if it works no more."""
         return self._found(self._holders.by_id(credential_id), method, now)
+
+    def _insert(self, connection: sa.Connection, credential: Credential, key: str) -> None:
+        connection.execute(
+            credentials.insert().values(
+                id=credential.credential_id,
+                key_hmac=_hmac(key, self._peppers()[0]),
+                tenant=credential.tenant,
+                name=credential.name,
+                role=credential.role.value,
+                created_ms=credential.created_ms,
+                expires_ms=credential.expires_ms,
+            )
+        )
+        rows = [
+            {"credential_id": credential.credential_id, "scope": each}
+            for each in credential.scopes or ()
+        ]
+        if rows:
+            connection.execute(confinements.insert(), rows)
 
     def _holder(self, key: str, method: str, now: datetime) -> Principal | None:
         hmacs = [_hmac(key, pepper) for pepper in self._peppers()]
@@ -231,16 +234,8 @@ def _hmac(key: str, pepper: bytes) -> bytes:
     return hmac.new(pepper, key.encode(), hashlib.sha256).digest()
 
 
-def _require_names(tenant: str, name: str) -> None:
-    if not TENANT_PATTERN.fullmatch(tenant):
-        raise CredentialInvalid(
-            "A tenant's name is 1 to 64 letters, digits, dots, dashes or underscores."
-        )
-    if not name.isprintable() or not 1 <= len(name) <= NAME_LIMIT:
-        raise CredentialInvalid(f"A credential's name is 1 to {NAME_LIMIT} printable characters.")
-
-
-def _fingerprint(certificate: bytes) -> str:
+def fingerprint(certificate: bytes) -> str:
+    """Return what stands for a client certificate (DER) where a credential has a key."""
     return f"x509:{hashlib.sha256(certificate).hexdigest()}"
 
 
@@ -272,10 +267,6 @@ def _credential(row: Any, confined: Scopes) -> Credential:
 
 def _expired(expires_ms: int | None, now: datetime) -> bool:
     return expires_ms is not None and expires_ms <= _ms(now)
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _ms(moment: datetime) -> int:

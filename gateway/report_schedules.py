@@ -36,27 +36,44 @@ class Schedules:
         with self._reading.connect() as connection:
             return [scheduled(row) for row in connection.execute(query)]
 
-    def add(self, framework: str, cadence: Cadence, *, now: datetime) -> Schedule:
-        """Have a report made of each period, beginning with the one that runs now.
+    def draw(self, framework: str, cadence: Cadence, *, now: datetime) -> Schedule:
+        """Return a schedule of each period, beginning with the one that runs now: record it first.
 
         Raises:
             ScheduleExists: There is such a schedule.
         """
+        if any((each.framework, each.cadence) == (framework, cadence) for each in self.every()):
+            raise _exists(framework, cadence)
+        since = running(cadence, now).start
+        return Schedule(f"sch_{secrets.token_hex(8)}", framework, cadence, now, since)
+
+    def add(self, schedule: Schedule) -> None:
+        """Have a report made of each period of a schedule that was drawn and recorded.
+
+        Raises:
+            ScheduleExists: There is such a schedule by now.
+        """
         row = {
-            "id": f"sch_{secrets.token_hex(8)}",
-            "framework": framework,
-            "cadence": cadence.value,
-            "created_ms": milliseconds(now),
-            "since_ms": milliseconds(running(cadence, now).start),
+            "id": schedule.id,
+            "framework": schedule.framework,
+            "cadence": schedule.cadence.value,
+            "created_ms": milliseconds(schedule.created),
+            "since_ms": milliseconds(schedule.since),
         }
         try:
             with self._engine.begin() as connection:
                 connection.execute(schedules.insert().values(**row))
         except sa.exc.IntegrityError:
-            raise ScheduleExists(
-                f"There is a {cadence.value} schedule for {framework} already."
-            ) from None
-        return next(each for each in self.every() if each.id == row["id"])
+            raise _exists(schedule.framework, schedule.cadence) from None
+
+    def require(self, schedule_id: str) -> None:
+        """Require that there is a schedule: record its end, then remove it.
+
+        Raises:
+            ScheduleUnknown: There is none of that id.
+        """
+        if all(each.id != schedule_id for each in self.every()):
+            raise _unknown(schedule_id)
 
     def remove(self, schedule_id: str) -> None:
         """End a schedule; reports that were made stay.
@@ -67,9 +84,7 @@ class Schedules:
         with self._engine.begin() as connection:
             found = connection.execute(schedules.delete().where(schedules.c.id == schedule_id))
         if found.rowcount == 0:
-            raise ScheduleUnknown(
-                f"There is no schedule {schedule_id!r}. `sealgate report schedule list` shows them."
-            )
+            raise _unknown(schedule_id)
 
     def plan(self, maker: str, *, now: datetime) -> int:
         """Queue a report of every scheduled period that has ended and has none; return how many.
@@ -101,3 +116,13 @@ def _planned(connection: sa.Connection, schedule: Schedule, *, maker: str, now: 
             .values(since_ms=milliseconds(present))
         )
     return len(spans)
+
+
+def _exists(framework: str, cadence: Cadence) -> ScheduleExists:
+    return ScheduleExists(f"There is a {cadence.value} schedule for {framework} already.")
+
+
+def _unknown(schedule_id: str) -> ScheduleUnknown:
+    return ScheduleUnknown(
+        f"There is no schedule {schedule_id!r}. `sealgate report schedule list` shows them."
+    )

@@ -100,14 +100,15 @@ async def create_schedule(request: Request) -> dict[str, Any]:
         load(asked.framework)
         now = datetime.now(UTC)
         made = await asyncio.to_thread(
-            lambda: reports.schedules.add(asked.framework, asked.every, now=now)
+            reports.schedules.draw, asked.framework, asked.every, now=now
         )
+        detail = {"schedule": made.id, "framework": made.framework, "every": made.cadence.value}
+        await record(request, principal, "reports.schedules.create", detail)
+        await asyncio.to_thread(reports.schedules.add, made)
     except ControlsError as error:
         raise _refused(error) from None
     except ScheduleExists as error:
         raise RequestRefused(str(error), status=409, code="schedule_exists") from None
-    detail = {"schedule": made.id, "framework": made.framework, "every": made.cadence.value}
-    await record(request, principal, "reports.schedules.create", detail)
     return _planned(made)
 
 
@@ -117,12 +118,13 @@ async def delete_schedule(schedule_id: str, request: Request) -> Response:
     principal = await admit(request, "reports.schedules.delete", roles=OFFICERS)
     reports = request.app.state.gateway.reports
     try:
+        await asyncio.to_thread(reports.schedules.require, schedule_id)
+        await record(request, principal, "reports.schedules.delete", {"schedule": schedule_id})
         await asyncio.to_thread(reports.schedules.remove, schedule_id)
     except ScheduleUnknown:
         raise RequestRefused(
             "There is no schedule of that id.", status=404, code="schedule_not_found"
         ) from None
-    await record(request, principal, "reports.schedules.delete", {"schedule": schedule_id})
     return Response(status_code=204)
 
 

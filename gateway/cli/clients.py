@@ -12,7 +12,7 @@ from gateway.cli.output import HomeOption, JsonOption, note, print_json, print_l
 from gateway.cli.session import Session, opened
 from gateway.errors import FileUnreadable
 from gateway.identity import Credential, Role
-from gateway.issuance import added, state
+from gateway.issuance import added, draw, draw_successor, state
 from gateway.scopes import Scopes
 
 app = typer.Typer(help="API credentials: add, list, rotate, revoke.", no_args_is_help=True)
@@ -80,10 +80,11 @@ def rotate(
 ) -> None:
     """Make a successor with a key of its own; the old key works on for a while."""
     with opened(home) as session:
-        credential, key = session.credentials().rotate(
-            credential_id, now=datetime.now(UTC), overlap=timedelta(hours=overlap_hours)
-        )
-        _record_added(session, credential, succeeds=credential_id)
+        now, table = datetime.now(UTC), session.credentials()
+        credential, key = draw_successor(table.working(credential_id, now=now), now=now)
+        session.record("credential.added", added(credential, succeeds=credential_id))
+        overlap = timedelta(hours=overlap_hours)
+        table.succeed(credential_id, credential, key, now=now, overlap=overlap)
     if as_json:
         print_json(_shown(credential) | {"key": key, "succeeds": credential_id})
     else:
@@ -117,14 +118,14 @@ def issue(
     scopes: Scopes = None,
     certificate: bytes | None = None,
 ) -> tuple[Credential, str]:
-    """Make a credential, record it, and return it with its key.
+    """Record a credential, store it, and return it with its key.
 
     Raises:
-        CredentialInvalid: A name cannot be stored.
-        LogUnavailable: The entry is not on disk; the key must not be shown.
+        CredentialInvalid: A name cannot be stored, or the certificate is a credential already.
+        LogUnavailable: The entry is not on disk, and the credential not stored.
     """
-    now = datetime.now(UTC)
-    credential, key = session.credentials().add(
+    now, table = datetime.now(UTC), session.credentials()
+    credential, key = draw(
         tenant=tenant,
         name=name,
         role=role,
@@ -133,22 +134,23 @@ def issue(
         scopes=scopes,
         certificate=certificate,
     )
-    _record_added(session, credential, succeeds=None)
+    table.require_new(key)
+    session.record("credential.added", added(credential))
+    table.store(credential, key)
     return credential, key
 
 
 def withdraw(session: Session, credential_id: str) -> None:
-    """Revoke a credential and record it.
+    """Record that a credential is revoked, and revoke it.
 
     Raises:
         CredentialUnknown: There is no active one of that id.
+        LogUnavailable: The entry is not on disk, and the credential as it was.
     """
-    session.credentials().revoke(credential_id, now=datetime.now(UTC))
+    table = session.credentials()
+    table.unrevoked(credential_id)
     session.record("credential.revoked", {"credential_id": credential_id})
-
-
-def _record_added(session: Session, credential: Credential, *, succeeds: str | None) -> None:
-    session.record("credential.added", added(credential, succeeds=succeeds))
+    table.revoke(credential_id, now=datetime.now(UTC))
 
 
 def _certificate(path: Path) -> bytes:

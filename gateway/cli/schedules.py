@@ -38,8 +38,10 @@ def add(
     """Have a serving gateway make a report of each period, from the running one on."""
     load(framework)
     with opened(home) as session:
-        made = Schedules(session.engine).add(framework, every, now=datetime.now(UTC))
+        now, schedules = datetime.now(UTC), Schedules(session.engine)
+        made = schedules.draw(framework, every, now=now)
         session.record("report.scheduled", _shown(made))
+        schedules.add(made)
     if as_json:
         print_json(_shown(made))
     else:
@@ -55,8 +57,10 @@ def remove(
 ) -> None:
     """End a schedule; reports that were made of it stay."""
     with opened(home) as session:
-        Schedules(session.engine).remove(schedule)
+        schedules = Schedules(session.engine)
+        schedules.require(schedule)
         session.record("report.unscheduled", {"schedule": schedule})
+        schedules.remove(schedule)
     if as_json:
         print_json({"schedule": schedule, "removed": True})
     else:

@@ -1,6 +1,7 @@
 """Tenants and credentials: list, add, rotate, revoke. For security staff.
 
-A key is shown once, in the answer to the form that made it, after its entry is on disk.
+A key is shown once, in the answer to the form that made it. A change's entry is on disk before the
+change is made.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from gateway import logbook
 from gateway.console.visit import Visit
 from gateway.errors import CredentialInvalid, CredentialUnknown
 from gateway.identity import Credential, Role
-from gateway.issuance import added, state
+from gateway.issuance import added, draw, draw_successor, state
 
 _LONGEST_DAYS = 3650
 _LONGEST_OVERLAP_H = 24 * 90
@@ -54,19 +55,18 @@ async def add(visit: Visit) -> Response:
     scopes = frozenset(form.text("scopes", limit=1000).replace(",", " ").split())
     now = datetime.now(UTC)
     try:
-        made, key = await asyncio.to_thread(
-            lambda: visit.gateway.doorkeeper.credentials.add(
-                tenant=form.text("tenant", limit=128),
-                name=form.text("name"),
-                role=Role(role),
-                now=now,
-                expires=now + timedelta(days=int(days)) if days else None,
-                scopes=scopes or None,
-            )
+        made, key = draw(
+            tenant=form.text("tenant", limit=128),
+            name=form.text("name"),
+            role=Role(role),
+            now=now,
+            expires=now + timedelta(days=int(days)) if days else None,
+            scopes=scopes or None,
         )
     except CredentialInvalid as error:
         return await _page(visit, problem=str(error), status=400)
     await _record(visit, "credential.added", added(made))
+    await asyncio.to_thread(visit.gateway.doorkeeper.credentials.store, made, key)
     return await _page(visit, made=made, key=key, status=201)
 
 
@@ -75,28 +75,27 @@ async def rotate(visit: Visit) -> Response:
     identifier, hours = visit.request.path_params["id"], visit.form.text("hours", limit=5) or "24"
     if not _within(hours, 0, _LONGEST_OVERLAP_H):
         return await _page(visit, told="unclear", status=400)
+    table, now = visit.gateway.doorkeeper.credentials, datetime.now(UTC)
     try:
-        made, key = await asyncio.to_thread(
-            lambda: visit.gateway.doorkeeper.credentials.rotate(
-                identifier, now=datetime.now(UTC), overlap=timedelta(hours=int(hours))
-            )
-        )
+        old = await asyncio.to_thread(table.working, identifier, now=now)
     except CredentialUnknown:
         return await _page(visit, told="unknown", status=404)
+    made, key = draw_successor(old, now=now)
     await _record(visit, "credential.added", added(made, succeeds=identifier))
+    overlap = timedelta(hours=int(hours))
+    await asyncio.to_thread(table.succeed, identifier, made, key, now=now, overlap=overlap)
     return await _page(visit, made=made, key=key, status=201)
 
 
 async def revoke(visit: Visit) -> Response:
     """Refuse a credential from now on; sessions that it opened end with it."""
-    identifier = visit.request.path_params["id"]
+    identifier, table = visit.request.path_params["id"], visit.gateway.doorkeeper.credentials
     try:
-        await asyncio.to_thread(
-            lambda: visit.gateway.doorkeeper.credentials.revoke(identifier, now=datetime.now(UTC))
-        )
+        await asyncio.to_thread(table.unrevoked, identifier)
+        await _record(visit, "credential.revoked", {"credential_id": identifier})
+        await asyncio.to_thread(table.revoke, identifier, now=datetime.now(UTC))
     except CredentialUnknown:
         return await _page(visit, told="unknown", status=404)
-    await _record(visit, "credential.revoked", {"credential_id": identifier})
     return visit.to("/console/credentials?done=revoked")
 
 

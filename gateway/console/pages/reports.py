@@ -81,28 +81,29 @@ async def schedule(visit: Visit) -> Response:
     framework, every = visit.form.text("framework", limit=32), visit.form.text("every", limit=16)
     if framework not in FRAMEWORKS or every not in set(Cadence):
         raise RequestRefused("The form holds a word that means nothing.", code="invalid_form")
-    now = datetime.now(UTC)
+    now, schedules = datetime.now(UTC), visit.gateway.reports.schedules
     try:
-        made = await asyncio.to_thread(
-            lambda: visit.gateway.reports.schedules.add(framework, Cadence(every), now=now)
-        )
+        made = await asyncio.to_thread(schedules.draw, framework, Cadence(every), now=now)
+        detail = {"schedule": made.id, "framework": framework, "every": every}
+        await visit.record("reports.schedules.create", detail)
+        await asyncio.to_thread(schedules.add, made)
     except ScheduleExists:
         return await _page(visit, told="scheduled", status=409)
-    detail = {"schedule": made.id, "framework": framework, "every": every}
-    await visit.record("reports.schedules.create", detail)
     return visit.to("/console/reports?done=scheduled")
 
 
 async def unschedule(visit: Visit) -> Response:
     """End a schedule; its reports stay."""
     identifier = visit.request.path_params["schedule_id"]
+    schedules = visit.gateway.reports.schedules
     try:
-        await asyncio.to_thread(visit.gateway.reports.schedules.remove, identifier)
+        await asyncio.to_thread(schedules.require, identifier)
+        await visit.record("reports.schedules.delete", {"schedule": identifier})
+        await asyncio.to_thread(schedules.remove, identifier)
     except ScheduleUnknown:
         raise RequestRefused(
             "There is no schedule of that id.", status=404, code="schedule_not_found"
         ) from None
-    await visit.record("reports.schedules.delete", {"schedule": identifier})
     return visit.to("/console/reports?done=ended")
 
 

@@ -24,6 +24,7 @@ from gateway.catalogue import Catalogue
 from gateway.console.desk import desk
 from gateway.doorkeeper import Doorkeeper
 from gateway.identity import Credentials, Role
+from gateway.issuance import draw
 from gateway.keycare import KeyCare
 from gateway.peppers import Peppers
 from gateway.policy import PolicyInForce
@@ -110,13 +111,14 @@ def _parts(settings, home, engine, broker, sequencer, *, throttle):
 
 
 def _credential(credentials, role, name=None):
-    made, key = credentials.add(
+    made, key = draw(
         tenant="clinic",
         name=name or f"Ann {role.value}",
         role=role,
         now=datetime.now(UTC),
         expires=None,
     )
+    credentials.store(made, key)
     return SimpleNamespace(id=made.credential_id, key=key)
 
 

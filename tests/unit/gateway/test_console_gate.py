@@ -11,6 +11,7 @@ from gateway.console.forms import own_path
 from gateway.console.headers import POLICY
 from gateway.console.mount import routes
 from gateway.identity import Role
+from gateway.issuance import draw
 from tests.unit.gateway.console_parts import (
     Browser,
     answered,
@@ -319,13 +320,14 @@ def test_sign_in_gives_a_fresh_session_and_ends_one_that_was_planted(app, parts)
 
 
 def test_revoked_credential_signs_its_sessions_out(app, parts):
-    made, key = parts.doorkeeper.credentials.add(
+    made, key = draw(
         tenant="clinic",
         name="Temp",
         role=Role.AUDITOR,
         now=datetime.now(UTC),
         expires=None,
     )
+    parts.doorkeeper.credentials.store(made, key)
     browser = Browser(app)
     assert browser.sign_in(key).status == 303
     security = signed_in(app, parts, SECURITY)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from audit.errors import LogUnavailable
 from audit.proof import verify_proof
 from gateway.api.asgi import ADMISSION, REQUEST_ID, RULING
 from gateway.app import create_app
@@ -460,3 +461,29 @@ def test_credential_is_rotated_with_overlap_and_revoked(sign_in, parts):
     assert browser.post(f"{path}/revoke").headers["location"] == "/console/credentials?done=revoked"
     assert browser.post(f"{path}/revoke").status == 404
     assert browser.post("/console/credentials/cred_none/rotate", {"hours": "1"}).status == 404
+
+
+@pytest.mark.parametrize("change", ["", "/rotate", "/revoke"])
+def test_credentials_stay_as_they_were_where_no_entry_can_be_written(
+    sign_in, parts, monkeypatch, change
+):
+    browser = sign_in("security")
+    browser.get("/console/credentials")
+    browser.post("/console/credentials", {"name": "App", "tenant": "clinic", "role": "client"})
+    before = parts.doorkeeper.credentials.list()
+    path = (
+        f"/console/credentials/{before[-1].credential_id}{change}"
+        if change
+        else ("/console/credentials")
+    )
+    form = {"name": "Other", "tenant": "clinic", "role": "client", "hours": "0"}
+
+    async def refuse(*_, **__):
+        raise LogUnavailable("The disk is full.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(parts.recorder), "record", refuse)
+        assert browser.post(path, form).status == 503
+    assert parts.doorkeeper.credentials.list() == before
+    assert browser.post(path, form).status in (201, 303)
+    assert parts.doorkeeper.credentials.list() != before

@@ -8,6 +8,7 @@ import pytest
 from audit.errors import LogUnavailable
 from audit.store import open_log
 from gateway.identity import Credentials, Role
+from gateway.issuance import draw
 from gateway.peppers import Peppers
 from privacy import keystore
 from privacy.custodians.keyfile import KeyFile
@@ -15,6 +16,12 @@ from privacy.keyring import Keyring
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 GIVEN = {"tenant": "clinic", "name": "app", "role": Role.CLIENT, "now": NOW, "expires": None}
+
+
+def add(credentials, **options):
+    credential, key = draw(**GIVEN, **options)
+    credentials.store(credential, key)
+    return credential, key
 
 
 class Counted:
@@ -56,7 +63,7 @@ def credentials(engine, counted, tmp_path):
 
 
 def test_the_broker_is_asked_once_until_the_keyring_changes(credentials, counted, keyring):
-    _, key = credentials.add(**GIVEN)
+    _, key = add(credentials)
     assert credentials.quick
     asked = counted.asked
     assert all(credentials.principal(key, now=NOW) for _ in range(5))
@@ -66,11 +73,11 @@ def test_the_broker_is_asked_once_until_the_keyring_changes(credentials, counted
     assert credentials.principal(key, now=NOW)
     assert counted.asked > asked
     # What is issued now stands under the new pepper, and is known as well.
-    assert credentials.principal(credentials.add(**GIVEN)[1], now=NOW)
+    assert credentials.principal(add(credentials)[1], now=NOW)
 
 
 def test_another_processs_revocation_holds_from_the_next_look_up(credentials, tmp_path, counted):
-    credential, key = credentials.add(**GIVEN)
+    credential, key = add(credentials)
     assert credentials.principal(key, now=NOW)
     other = open_log(tmp_path / "sealgate.db")
     Credentials(other, peppers=Peppers(counted)).revoke(credential.credential_id, now=NOW)
@@ -79,7 +86,7 @@ def test_another_processs_revocation_holds_from_the_next_look_up(credentials, tm
 
 
 def test_in_a_loop_a_revocation_holds_from_the_next_turn(credentials):
-    credential, key = credentials.add(**GIVEN)
+    credential, key = add(credentials)
 
     async def run():
         known = [credentials.principal(key, now=NOW) for _ in range(3)]
@@ -93,14 +100,14 @@ def test_in_a_loop_a_revocation_holds_from_the_next_turn(credentials):
 
 @pytest.mark.parametrize("scopes", [None, frozenset({"chat"}), frozenset({"chat", "model:a"})])
 def test_every_scope_comes_with_its_credential(credentials, scopes):
-    credential, key = credentials.add(**GIVEN, scopes=scopes)
+    credential, key = add(credentials, scopes=scopes)
     assert credentials.principal(key, now=NOW).scopes == scopes
     found = credentials.active(credential.credential_id, method="session", now=NOW)
     assert (found.scopes, found.method) == (scopes, "session")
 
 
 def test_a_database_that_cannot_be_read_is_an_unavailable_log(credentials, engine):
-    _, key = credentials.add(**GIVEN)
+    _, key = add(credentials)
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE credential RENAME TO lost")
     with pytest.raises(LogUnavailable, match="cannot be read"):
@@ -113,7 +120,7 @@ def test_a_database_that_cannot_be_read_is_an_unavailable_log(credentials, engin
 def test_a_keyring_that_cannot_be_looked_at_is_asked_each_time(engine, counted, tmp_path):
     stamp = keystore.watch(tmp_path / "nowhere")
     credentials = Credentials(engine, peppers=Peppers(counted, stamp=stamp))
-    _, key = credentials.add(**GIVEN)
+    _, key = add(credentials)
     assert not credentials.quick
     asked = counted.asked
     assert credentials.principal(key, now=NOW)

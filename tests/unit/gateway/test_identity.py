@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from audit.store import open_log
 from gateway.errors import CredentialInvalid, CredentialUnknown
 from gateway.identity import KEY_PATTERN, Credentials, Role
+from gateway.issuance import draw
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PEPPER = b"p" * 32
@@ -25,7 +26,9 @@ def credentials(engine):
 
 def add(credentials, **options):
     given = {"tenant": "clinic", "name": "app", "role": Role.CLIENT, "now": NOW, "expires": None}
-    return credentials.add(**given | options)
+    credential, key = draw(**given | options)
+    credentials.store(credential, key)
+    return credential, key
 
 
 def test_key_names_its_principal(credentials):

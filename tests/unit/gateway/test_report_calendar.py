@@ -1,5 +1,6 @@
 """Which months and quarters are due, whatever the clock does."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -55,9 +56,15 @@ def periods(shelf):
     return sorted(f"{filed.start:%Y-%m}" for filed in shelf.newest())
 
 
+def added(schedules, cadence, now):
+    made = schedules.draw("hipaa", cadence, now=now)
+    schedules.add(made)
+    return made
+
+
 def test_each_period_is_queued_once_and_none_before_the_schedule(tables):
     schedules, shelf = tables
-    schedules.add("hipaa", Cadence.MONTHLY, now=at("2026-01-20"))
+    added(schedules, Cadence.MONTHLY, at("2026-01-20"))
     assert schedules.plan("m", now=at("2026-01-31T23:59:59")) == 0
     assert schedules.plan("m", now=at("2026-02-01")) == 1
     assert schedules.plan("n", now=at("2026-02-01")) == 0
@@ -67,7 +74,7 @@ def test_each_period_is_queued_once_and_none_before_the_schedule(tables):
 
 def test_clock_that_leaps_and_comes_back_neither_floods_nor_ends_a_schedule(tables):
     schedules, shelf = tables
-    schedules.add("hipaa", Cadence.MONTHLY, now=at("2026-01-20"))
+    added(schedules, Cadence.MONTHLY, at("2026-01-20"))
     assert schedules.plan("m", now=at("2100-01-01")) == CATCH_UP
     assert schedules.plan("m", now=at("2026-01-25")) == 0
     assert schedules.plan("m", now=at("2026-02-02")) == 1
@@ -76,10 +83,16 @@ def test_clock_that_leaps_and_comes_back_neither_floods_nor_ends_a_schedule(tabl
 
 def test_one_schedule_of_a_kind_and_none_of_an_unknown_id(tables):
     schedules, _ = tables
-    made = schedules.add("hipaa", Cadence.MONTHLY, now=at("2026-01-20"))
+    made = added(schedules, Cadence.MONTHLY, at("2026-01-20"))
+    assert schedules.every() == [made]
     with pytest.raises(ScheduleExists):
-        schedules.add("hipaa", Cadence.MONTHLY, now=at("2026-01-21"))
-    schedules.add("hipaa", Cadence.QUARTERLY, now=at("2026-01-21"))
+        added(schedules, Cadence.MONTHLY, at("2026-01-21"))
+    # Two that look at the same moment both see none.
+    with pytest.raises(ScheduleExists):
+        schedules.add(replace(made, id="sch_other"))
+    added(schedules, Cadence.QUARTERLY, at("2026-01-21"))
+    schedules.require(made.id)
     schedules.remove(made.id)
-    with pytest.raises(ScheduleUnknown):
-        schedules.remove(made.id)
+    for refused in (schedules.require, schedules.remove):
+        with pytest.raises(ScheduleUnknown):
+            refused(made.id)

@@ -324,7 +324,8 @@ def test_schedule_is_made_listed_and_ended(shop):
 def test_scheduled_report_of_an_ended_month_is_made_by_itself(shop):
     reports, now = Reports(shop), datetime.now(UTC)
     month_ago = now.replace(day=1) - timedelta(days=1)
-    schedule = reports.schedules.add("hipaa", Cadence.MONTHLY, now=month_ago)
+    schedule = reports.schedules.draw("hipaa", Cadence.MONTHLY, now=month_ago)
+    reports.schedules.add(schedule)
 
     async def scenario():
         async with kept(shop) as serving:
