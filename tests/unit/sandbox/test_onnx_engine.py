@@ -277,3 +277,9 @@ def test_a_locked_child_decodes_with_memory_alone(tiny, pack_model, tmp_path):
     # The filter does stand: a call beyond the list ends the child with SIGSYS.
     done = in_a_zygote(tiny, pack_model, tmp_path, script, "ask for more")
     assert done.stdout.strip() == "-31"
+
+
+@pytest.mark.parametrize("length", [0, -1, 2049])
+def test_sequences_longer_than_the_context_are_refused_together(length, tiny, load_engine):
+    with pytest.raises(ValueError, match="side by side"):
+        load_engine(tiny).start_together(2, length)

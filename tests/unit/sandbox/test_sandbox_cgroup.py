@@ -93,3 +93,10 @@ def test_removing_a_real_group_kills_what_is_in_it():
         sleeper.wait()
         group.remove()
     assert not group.path.exists()
+
+
+def test_directory_of_somebody_else_is_not_taken(tmp_path):
+    parent, files = hierarchy(tmp_path)
+    (parent / "cgroup.subtree_control").unlink()
+    with pytest.raises(SandboxUnavailable, match="not delegated to this user"):
+        cgroup.delegated(**files)

@@ -133,3 +133,10 @@ def test_vocabulary_that_was_cut_is_refused(cut):
 def test_vocabulary_with_more_behind_it_is_refused():
     with pytest.raises(ZygoteFailed):
         unpack(pack(WORDS) + b"x")
+
+
+def test_answer_that_goes_on_after_its_grammar_is_complete_says_only_its_end(grammars):
+    # A request may ask that no token ends its answer.
+    text, end, _ = spoken(grammars, schema(const=True), eos=[], max_tokens=12)
+    assert text == "true"
+    assert end.reason == "length"

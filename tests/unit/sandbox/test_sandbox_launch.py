@@ -6,12 +6,14 @@ import os
 import signal
 import socket
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from sandbox import launch, wire
-from sandbox.errors import ZygoteFailed
+from sandbox import cgroup, launch, wire
+from sandbox.errors import SandboxUnavailable, ZygoteFailed
 from sandbox.limits import Limits
 from sandbox.outer import Outer
 from sandbox.vocabulary import LIMIT_BYTES, VERSION, Vocabulary, pack, receive
@@ -48,7 +50,7 @@ class Heard:
         return found
 
 
-async def launched(script, heard=None, *, send_weights=lambda _: None):
+async def launched(script, heard=None, *, send_weights=lambda _: None, group=None):
     heard = Heard() if heard is None else heard
     return await launch.launch(
         limits=Limits(),
@@ -57,7 +59,7 @@ async def launched(script, heard=None, *, send_weights=lambda _: None):
         on_miss=heard.take("miss"),
         on_end=heard.take("end"),
         entry=("-I", "-S", "-c", OPENING + script),
-        outer=Outer(),
+        outer=Outer(group=group),
     )
 
 
@@ -203,3 +205,81 @@ def test_vocabulary_over_its_limit_is_refused_before_it_has_ended():
     with pytest.raises(ZygoteFailed, match="has over"):
         receive(endless)
     assert endless.given <= LIMIT_BYTES + (1 << 16)
+
+
+def group_of(path):
+    """Lay out a cgroup's directory, as the kernel would show it."""
+    path.mkdir()
+    (path / "cgroup.procs").write_text("")
+    return cgroup.Group(path)
+
+
+async def test_zygote_enters_its_group_before_it_gets_its_weights_and_takes_it_along(tmp_path):
+    group = group_of(tmp_path / "zygote-1")
+    entered = []
+    zygote = await launched(
+        LOADED + STAY,
+        send_weights=lambda _: entered.append((group.path / "cgroup.procs").read_text()),
+        group=group,
+    )
+    assert entered == [str(zygote.pid)]
+    await zygote.stop()
+    assert (group.path / "cgroup.kill").read_text() == "1"
+
+
+# The weights' socket is left to the collector then.
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+async def test_zygote_that_cannot_enter_its_group_gets_no_weights(tmp_path):
+    with pytest.raises(SandboxUnavailable, match="Delegate the group anew"):
+        await launched(
+            LOADED + STAY,
+            send_weights=lambda _: pytest.fail("weights were sent"),
+            group=cgroup.Group(tmp_path / "gone"),
+        )
+
+
+async def test_zygote_is_loaded_once():
+    again = wire.LOADED + wire.encode({"kernel": "other"})
+    failed = wire.FAILED + b"no more processes"
+    heard = Heard()
+    script = f"{LOADED}control.send({again!r})\ncontrol.send({failed!r})\n{STAY}"
+    zygote = await launched(script, heard)
+    assert await heard.of("miss")
+    assert await zygote.loaded() == {"kernel": "6"}
+    await zygote.stop()
+
+
+async def test_end_of_a_worker_that_nobody_waits_for_any_more_is_no_error():
+    message = wire.WORKER + wire.encode(wire.Spawned(1))
+    script = f"{LOADED}fd = os.pidfd_open(os.getpid())\n"
+    script += f"socket.send_fds(control, [{message!r}], [os.dup(weights.fileno()), fd])\n{STAY}"
+    heard = Heard()
+    zygote = await launched(script, heard)
+    (worker,) = await heard.of("worker")
+    worker.exited.cancel()
+    os.kill(zygote.pid, signal.SIGKILL)
+    assert await heard.of("end") == ["the zygote died"]
+    await zygote.stop()
+    worker.discard()
+
+
+async def test_worker_that_is_let_go_of_twice_takes_no_descriptor_of_anothers():
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    process = subprocess.Popen(command)  # noqa: ASYNC220 - it returns at once
+    ours, theirs = socket.socketpair()
+    worker = launch.Worker(
+        pid=process.pid,
+        pidfd=os.pidfd_open(process.pid),
+        connection=ours,
+        exited=asyncio.get_running_loop().create_future(),
+    )
+    worker.discard()
+    assert process.wait(20) == -signal.SIGKILL
+    # These take the numbers that have come free.
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+    worker.close()
+    worker.discard()
+    for descriptor in others:
+        os.fstat(descriptor)
+        os.close(descriptor)
+    theirs.close()

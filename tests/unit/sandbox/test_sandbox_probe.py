@@ -1,9 +1,10 @@
+import errno
 import os
 from dataclasses import replace
 
 import pytest
 
-from sandbox import kernel, landlock, namespaces, probe, seccomp
+from sandbox import kernel, keyrings, landlock, namespaces, probe, seccomp
 from sandbox.errors import SandboxUnavailable
 
 REQUIRED = [check.name for check in probe.CHECKS if check.required]
@@ -108,3 +109,64 @@ def test_other_machine_is_refused(monkeypatch):
     monkeypatch.setattr(probe.platform, "machine", lambda: "aarch64")
     with pytest.raises(SandboxUnavailable, match="aarch64"):
         probe.require()
+
+
+def test_worker_that_dies_in_its_first_moment_is_a_missing_wall(monkeypatch):
+    def clone():
+        pid = os.fork()
+        if pid == 0:
+            os._exit(3)
+        return namespaces.Child(pid, os.pidfd_open(pid))
+
+    monkeypatch.setattr(namespaces, "clone_worker", clone)
+    with pytest.raises(SandboxUnavailable, match="pid namespace: a worker could not be cloned"):
+        probe.require()
+
+
+@pytest.mark.parametrize(
+    ("setting", "present", "found"),
+    [
+        ("always madvise [never]\n", False, "transparent huge pages are off"),
+        ("always [madvise] never\n", True, "madvise"),
+        (None, False, "No such file or directory"),
+    ],
+)
+def test_huge_pages_are_what_the_kernel_says_of_them(
+    setting, present, found, tmp_path, monkeypatch
+):
+    if setting is not None:
+        (tmp_path / "enabled").write_text(setting)
+    monkeypatch.setattr(probe, "Path", lambda _: tmp_path / "enabled")
+    wall = next(wall for wall in probe.probe() if wall.name == "huge pages")
+    assert (wall.present, wall.found, wall.required) == (present, found, False)
+
+
+@pytest.mark.parametrize(("number", "abi"), [(errno.ENOSYS, 0), (errno.EOPNOTSUPP, 0)])
+def test_kernel_without_landlock_has_abi_zero(number, abi, monkeypatch):
+    monkeypatch.setattr(kernel, "syscall", refuse_with(number))
+    assert landlock.abi() == abi
+
+
+def test_landlock_that_cannot_be_asked_is_not_taken_for_absent(monkeypatch):
+    monkeypatch.setattr(kernel, "syscall", refuse_with(errno.EPERM))
+    with pytest.raises(OSError, match="refused"):
+        landlock.abi()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
+def test_kernel_without_keyrings_needs_none_left(number, monkeypatch):
+    monkeypatch.setattr(kernel, "syscall", refuse_with(number))
+    keyrings.leave_session()
+
+
+def test_keyring_that_cannot_be_left_stops_the_zygote(monkeypatch):
+    monkeypatch.setattr(kernel, "syscall", refuse_with(errno.EDQUOT))
+    with pytest.raises(OSError, match="refused"):
+        keyrings.leave_session()
+
+
+def refuse_with(number):
+    def refused(*_):
+        raise OSError(number, "refused")
+
+    return refused

@@ -119,3 +119,11 @@ def test_banned_tokens_are_never_drawn():
     drawn = []
     generate(Babble(), job, emit=drawn.append)
     assert min(drawn) >= 2048
+
+
+def test_token_that_the_model_gives_no_number_for_counts_for_nothing():
+    shaper = Shaper(Shaping(presence_penalty=1.0, repetition_penalty=2.0), [9], vocabulary=4)
+    shaper.note(4)
+    shaper.note(10**6)
+    logits = np.array([1.0, 2.0, 3.0, 4.0], np.float32)
+    assert shaper.shape(logits).tolist() == logits.tolist()

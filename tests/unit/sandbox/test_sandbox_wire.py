@@ -129,3 +129,10 @@ def test_job_prints_neither_prompt_nor_key():
     marked = replace(JOB, prompt=[777777], trace_id=0xABCDEF)
     for secret in ("777777", str(0xABCDEF), r"\xff", r"\xee"):
         assert secret not in repr(marked)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x00"])
+def test_sequences_frame_without_a_kind_is_refused(payload):
+    with pytest.raises(FrameInvalid, match=f"has {len(payload)} bytes"):
+        wire.split_sequence(payload)
+    assert wire.split_sequence(wire.pack_sequence(3, b"T", b"rest")) == (3, b"T", b"rest")
