@@ -27,6 +27,28 @@ class Hold:
     lifted_ms: int | None
 
 
+def require_unused(engine: sa.Engine, name: str) -> None:
+    """Require that no hold was ever placed under a name.
+
+    Raises:
+        HoldInForce: One was.
+        LogUnavailable: The log cannot be read.
+    """
+    if any(each.name == name for each in listed(engine)):
+        raise _used(name)
+
+
+def require_in_force(engine: sa.Engine, name: str) -> None:
+    """Require that a hold is in force.
+
+    Raises:
+        HoldInForce: It is not.
+        LogUnavailable: The log cannot be read.
+    """
+    if all(each.name != name or each.lifted_ms is not None for each in listed(engine)):
+        raise _not_in_force(name)
+
+
 def place(engine: sa.Engine, name: str, *, scope: Scope, value: str, now_ms: int) -> None:
     """Place a hold under a new name.
 
@@ -36,7 +58,7 @@ def place(engine: sa.Engine, name: str, *, scope: Scope, value: str, now_ms: int
     """
     with store.told(), store.writing(engine).begin() as connection:
         if connection.execute(sa.select(_table.c.name).where(_table.c.name == name)).first():
-            raise HoldInForce(f"There is a hold {name!r} already. Choose another name.")
+            raise _used(name)
         connection.execute(
             _table.insert().values(name=name, scope=scope, value=value, placed_ms=now_ms)
         )
@@ -52,7 +74,7 @@ def lift(engine: sa.Engine, name: str, *, now_ms: int) -> None:
     statement = _table.update().where(_table.c.name == name, _in_force).values(lifted_ms=now_ms)
     with store.told(), store.writing(engine).begin() as connection:
         if connection.execute(statement).rowcount == 0:
-            raise HoldInForce(f"No hold {name!r} is in force.")
+            raise _not_in_force(name)
 
 
 def listed(engine: sa.Engine) -> list[Hold]:
@@ -111,3 +133,11 @@ def _require(connection: sa.Connection, query: "sa.Select[tuple[str]]") -> None:
     name = connection.execute(query.limit(1)).scalar_one_or_none()
     if name is not None:
         raise HoldInForce(f"The legal hold {name!r} forbids it. Lift it first, if you may.")
+
+
+def _used(name: str) -> HoldInForce:
+    return HoldInForce(f"There is a hold {name!r} already. Choose another name.")
+
+
+def _not_in_force(name: str) -> HoldInForce:
+    return HoldInForce(f"No hold {name!r} is in force.")

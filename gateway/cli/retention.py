@@ -100,6 +100,7 @@ def hold(
     if (scope is Scope.ALL) != (value == ""):
         raise SettingsInvalid("--value names which tenant, request or subject; `all` has none.")
     with opened(home) as session:
+        holds.require_unused(session.engine, name)
         session.record("hold.placed", {"name": name, "scope": scope.value, "value": value})
         holds.place(session.engine, name, scope=scope.value, value=value, now_ms=_now_ms())
     _told({"name": name, "scope": scope.value, "value": value}, f"Placed {name}.", as_json=as_json)
@@ -113,6 +114,7 @@ def lift(
 ) -> None:
     """Lift a legal hold; it stays listed."""
     with opened(home) as session:
+        holds.require_in_force(session.engine, name)
         session.record("hold.lifted", {"name": name})
         holds.lift(session.engine, name, now_ms=_now_ms())
     _told({"name": name}, f"Lifted {name}.", as_json=as_json)

@@ -75,6 +75,7 @@ def test_schedules_stay_as_they_were_where_no_entry_can_be_written(sealgate, tol
         ("clients", "rotate", "cred_none"),
         ("clients", "revoke", "cred_none"),
         ("report", "schedule", "remove", "sch_none"),
+        ("audit", "lift", "CASE-0"),
     ],
     ids=str,
 )
@@ -87,10 +88,14 @@ def test_change_of_what_is_not_there_is_refused_and_no_entry(sealgate, told, wor
 def test_what_is_refused_twice_is_in_the_log_once(sealgate, told, issued):
     told("report", "schedule", "add", "hipaa")
     told("clients", "revoke", issued)
+    told("audit", "hold", "CASE-1")
+    told("audit", "lift", "CASE-1")
     size = told("audit", "verify")["size"]
     assert sealgate("clients", "revoke", issued)[0] == 2
     assert sealgate("clients", "rotate", issued)[0] == 2
     assert sealgate("report", "schedule", "add", "hipaa")[0] == 2
+    assert sealgate("audit", "hold", "CASE-1")[0] == 2
+    assert sealgate("audit", "lift", "CASE-1")[0] == 2
     assert told("audit", "verify")["size"] == size
 
 
