@@ -1,5 +1,6 @@
 """Adapters of language models: sound gradients in, the same model out."""
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from privacy.training import lora, merging
 from privacy.training.errors import ConfigInvalid
 from privacy.training.gradients import ClippedSums
 from privacy.training.validation import require_model
+from tests import tiny_shapes
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Full backward hook is firing"),
@@ -164,3 +166,24 @@ def test_an_adapter_of_another_model_is_refused(tiny_gguf, tmp_path, name, reaso
 def test_an_empty_adapter_is_refused(tiny_gguf, tmp_path):
     with pytest.raises(ConfigInvalid, match="no adapted weight"):
         merging.merge(tiny_gguf(), {}, scale=1.0, out=tmp_path / "out", name="x")
+
+
+@pytest.mark.parametrize(("shape", "reordered"), [("qwen2", False), ("llama", True)])
+def test_rows_are_reordered_where_gguf_reorders_them_and_nowhere_else(shape, reordered, tmp_path):
+    base, out = tiny_shapes.write(tmp_path / "base.gguf", shape), tmp_path / "merged.gguf"
+    random = np.random.default_rng(3)
+    factors = {"A": random.normal(size=(2, 64)), "B": random.normal(size=(64, 2))}
+    part = "layers.0.self_attn.q_proj.lora_{}.default.weight"
+    adapter = {part.format(name): factor for name, factor in factors.items()}
+    merging.merge(base, adapter, scale=0.5, out=out, name="merged")
+    before, after = (
+        {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(p).tensors}
+        for p in (base, out)
+    )
+    added = after["blk.0.attn_q.weight"] - before["blk.0.attn_q.weight"]
+    expected = 0.5 * factors["B"] @ factors["A"]
+    if reordered:
+        # Four heads of sixteen rows: the halves of each alternate.
+        expected = expected.reshape(4, 2, 8, 64).swapaxes(1, 2).reshape(64, 64)
+    assert np.abs(added - expected).max() < 0.1 * np.abs(expected).max()
+    assert all(np.array_equal(after[n], before[n]) for n in before if n != "blk.0.attn_q.weight")
