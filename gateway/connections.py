@@ -1,7 +1,8 @@
 """Connections with bounds: uvicorn's protocol takes any number of headers, for any length of time.
 
 A head that is too long or does not come in time ends its connection. So does one that is no HTTP,
-with an error in the envelope. These requests never began: they have no id and no entry.
+with an error in the envelope. These requests never began: they have no id and no entry. An offer
+to go on in another protocol is passed over. A client that reads nothing of its answer is let go.
 """
 
 import asyncio
@@ -18,6 +19,10 @@ from gateway.errors import RequestRefused
 HEAD_LIMIT_BYTES = 64 << 10
 HEAD_LIMIT_LINES = 128
 HEAD_LIMIT_S = 15.0
+# A client that reads not one byte of its answer for so long is taken to be gone.
+SEND_LIMIT_S = 60.0
+# Hosts that a head names at least, by its version.
+_LEAST_HOSTS = {"1.0": 0, "1.1": 1}
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -31,11 +36,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._leaving = Leaving()
         self._head_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more, and end what runs for the client."""
         self._stop_waiting()
+        self._stop_watching()
         super().connection_lost(exc)
         self._leaving.happen()
 
@@ -43,7 +50,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Take bytes; between two requests they begin a head, which must then come in time."""
         if self._patience is None and self._between_requests():
             self._await_head()
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
 
     def on_message_begin(self) -> None:
         """Begin a request's scope, with what is known of the connection in it."""
@@ -53,6 +61,17 @@ class BoundedProtocol(HttpToolsProtocol):
         scope[LEAVING] = self._leaving
         if self._certificate is not None:
             scope[CERTIFICATE] = self._certificate
+
+    def pause_writing(self) -> None:
+        """Hold what is sent back until the client has read; one that reads nothing is let go."""
+        super().pause_writing()
+        self._stop_watching()
+        self._stuck = self.loop.call_later(SEND_LIMIT_S, self._require_progress, self._unread())
+
+    def resume_writing(self) -> None:
+        """Go on: the client reads."""
+        self._stop_watching()
+        super().resume_writing()
 
     def on_url(self, url: bytes) -> None:
         """Count the target's bytes."""
@@ -66,7 +85,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: from here on the request's own limits hold."""
+        if self._is_offer():
+            # Not this head, but what `_stay` makes of it, is the request's.
+            return
         self._stop_waiting()
+        self._require_http1()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -76,6 +99,8 @@ class BoundedProtocol(HttpToolsProtocol):
         connection that is not read, nobody hears that it is gone. A request that waits behind this
         one keeps it paused: no client may fill memory with what it sends ahead.
         """
+        if self._is_offer():
+            return
         super().on_message_complete()
         if not self.pipeline:
             self.flow.resume_reading()
@@ -93,6 +118,43 @@ class BoundedProtocol(HttpToolsProtocol):
             # The parser turns this into an error of its own and calls `send_400_response`.
             raise httptools.HttpParserError("The request's head is too large.")
 
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._stay(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            message = "Invalid HTTP request received."
+            self.logger.warning(message)
+            self.send_400_response(message)
+
+    def _is_offer(self) -> bool:
+        """Whether the head offers another protocol. CONNECT asks for a tunnel, and offers none."""
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
+
+    def _stay(self, rest: bytes) -> None:
+        """Read a request that offers another protocol as if it did not (RFC 9110, 7.8).
+
+        The parser takes such a request's body for the other protocol's first words. Clients that
+        would rather speak HTTP/2, as Java's does, make the offer with every request.
+        """
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method(), b" ", self.url, b" HTTP/", version, b"\r\n"]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                lines += [name, b": ", value, b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._feed(b"".join([*lines, b"\r\n", rest]))
+
+    def _require_http1(self) -> None:
+        """Raise unless the head is HTTP/1.0's or 1.1's, which names one host (RFC 9112, 3.2)."""
+        version = self.parser.get_http_version()
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        tunnel = self.parser.get_method() == b"CONNECT"
+        if tunnel or hosts > 1 or hosts < _LEAST_HOSTS.get(version, HEAD_LIMIT_LINES + 1):
+            raise httptools.HttpParserError("The head is not one of HTTP/1.1.")
+
     def _between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
@@ -103,6 +165,22 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+
+    def _unread(self) -> int:
+        return int(self.transport.get_write_buffer_size())
+
+    def _require_progress(self, before: int) -> None:
+        """Look again later as long as the client reads, however slowly."""
+        if self._unread() >= before:
+            # It would keep its answer in memory, and its place, for as long as it likes.
+            self.transport.abort()
+        else:
+            self._stuck = self.loop.call_later(SEND_LIMIT_S, self._require_progress, self._unread())
+
+    def _stop_watching(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
     def _too_slow(self) -> None:
         self._patience = None

@@ -88,12 +88,12 @@ def eventually(condition, *, limit_s=90.0):
 
 
 @contextmanager
-def serve(home, **settings):
-    """Serve a home in a child process; settings become its `SEALGATE_*`."""
+def serve(home, *, told=None, **settings):
+    """Serve a home in a child process; settings become its `SEALGATE_*`. told: takes its errors."""
     environment = os.environ | {f"SEALGATE_{k.upper()}": str(v) for k, v in settings.items()}
     command = [sys.executable, "-m", "gateway", "serve", "--json", "--port", "0"]
     process = subprocess.Popen(
-        [*command, "--home", str(home)], stdout=subprocess.PIPE, env=environment
+        [*command, "--home", str(home)], stdout=subprocess.PIPE, stderr=told, env=environment
     )
     try:
         ready, _, _ = select.select([process.stdout], [], [], START_LIMIT_S)
