@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -218,3 +219,13 @@ async def test_no_worker_is_an_error_within_the_deadline(pool_of, settled):
             await answered(small, job(told.ANSWER), deadline_s=0.2)
         taken.kill()
         taken.close()
+
+
+async def test_likelihoods_of_a_confined_worker_come_with_their_tokens(pool):
+    asked = replace(job(told.ANSWER), likely=3)
+    said = [item async for item in pool.run(asked, deadline_s=10) if isinstance(item, TokenBatch)]
+    tokens = [token for batch in said for token in batch.tokens]
+    likelihoods = [told for batch in said for told in batch.likelihoods]
+    assert len(tokens) == asked.max_tokens
+    assert [likely.token for likely in likelihoods] == tokens
+    assert all(len(likely.top) == 3 for likely in likelihoods)
