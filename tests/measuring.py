@@ -68,9 +68,10 @@ def coverage_init(_registry, _options):
     Coverage._atexit = at_end
     os._exit = measured_exit
     os.execv, os.execve = _disarmed(os.execv), _disarmed(os.execve)
-    if given is not None:
+    if given is not None and "-c" not in sys.orig_argv:
         # The gateway ends a zygote with SIGKILL, so it leaves what it has in between as well. A
-        # timer is not inherited: workers and other forked children leave theirs at their end.
+        # timer is not inherited: workers and other forked children leave theirs at their end. So
+        # do lines given to an interpreter, and a signal would stop them where they are traced.
         signal.signal(signal.SIGALRM, lambda *_: _leave(memory, forked=False))
         signal.setitimer(signal.ITIMER_REAL, EVERY_S, EVERY_S)
 
