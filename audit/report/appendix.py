@@ -15,17 +15,18 @@ from audit.report.layout import CONTENT_WIDTH, heading
 LEADING = 8.4
 SIZE = 6.2
 HEAD = 13.0
-# Share of the width, and the characters that fit it.
+GAP = 4.0
+# Share of the width. The credential's id, 21 characters of any width, is the widest that is whole.
 COLUMNS = (
-    ("Entry", 7, 8),
-    ("Time (UTC)", 17, 24),
-    ("Phase", 9, 11),
-    ("Operation", 23, 33),
-    ("Tenant", 15, 22),
-    ("Credential", 15, 22),
-    ("Result", 14, 20),
+    ("Entry", 7),
+    ("Time (UTC)", 18),
+    ("Phase", 8),
+    ("Operation", 21),
+    ("Tenant", 14),
+    ("Credential", 18),
+    ("Result", 14),
 )
-_WIDTH = CONTENT_WIDTH / sum(share for _, share, _ in COLUMNS)
+_UNIT = CONTENT_WIDTH / sum(share for _, share in COLUMNS)
 
 
 def appendix(dossier: Dossier) -> list[Flowable]:
@@ -68,7 +69,7 @@ class Listing(Flowable):  # type: ignore[misc]  # reportlab ships no types
         canvas.rect(0, y + 1, CONTENT_WIDTH, HEAD - 1, stroke=0, fill=1)
         canvas.setFillColor(look.ACCENT)
         canvas.setFont(look.BOLD, SIZE)
-        for x, (name, _, _) in zip(_offsets(), COLUMNS, strict=True):
+        for x, (name, _) in zip(_offsets(), COLUMNS, strict=True):
             canvas.drawString(x, y + 4.5, name)
         canvas.setFillColor(look.BAND)
         for at in range(1, len(self.lines), 2):
@@ -89,9 +90,9 @@ class Listing(Flowable):  # type: ignore[misc]  # reportlab ships no types
 
 def _offsets() -> list[float]:
     offsets, x = [], 3.0
-    for _, share, _ in COLUMNS:
+    for _, share in COLUMNS:
         offsets.append(x)
-        x += share * _WIDTH
+        x += share * _UNIT
     return offsets
 
 
@@ -107,6 +108,6 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
         row["result"],
     )
     return tuple(
-        look.shortened(look.printable(str(content).replace("\n", " ")), limit)
-        for content, (_, _, limit) in zip(cells, COLUMNS, strict=True)
+        look.fitted(str(content), share * _UNIT - GAP, SIZE)
+        for content, (_, share) in zip(cells, COLUMNS, strict=True)
     )

@@ -5,7 +5,7 @@ same everywhere. They cover Latin letters only: any other character is printed a
 never dropped (see `printable`).
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from xml.sax.saxutils import escape
 
 from reportlab.lib.colors import Color, HexColor
@@ -20,6 +20,8 @@ from audit.controls.verdicts import Verdict
 REGULAR = "Vera"
 BOLD = "VeraBd"
 ITALIC = "VeraIt"
+# Ends what was cut.
+_CUT = "..."
 _FILES = {REGULAR: "Vera.ttf", BOLD: "VeraBd.ttf", ITALIC: "VeraIt.ttf"}
 
 INK = HexColor("#1b2430")
@@ -127,7 +129,26 @@ def lines(content: str, style: str = "code") -> Paragraph:
 
 def shortened(content: str, limit: int = 64) -> str:
     """Cut a name that would not fit a cell; `limit` is in characters."""
-    return content if len(content) <= limit else f"{content[: limit - 3]}..."
+    return content if len(content) <= limit else f"{content[: limit - len(_CUT)]}{_CUT}"
+
+
+@lru_cache(8192)
+def fitted(content: str, width: float, size: float) -> str:
+    """Return plain text that is no wider than `width` in the regular font, cut if need be.
+
+    width and size: in points. The same few words fill most cells of a long table.
+    """
+    shown = printable(content.replace("\n", " "))
+    whole = pdfmetrics.stringWidth(shown, REGULAR, size)
+    if whole <= width:
+        return shown
+    # In proportion to begin with: a name may be of any length.
+    limit = int(len(shown) * width / whole) + 1
+    while (
+        limit > len(_CUT) and pdfmetrics.stringWidth(shortened(shown, limit), REGULAR, size) > width
+    ):
+        limit -= 1
+    return shortened(shown, limit)
 
 
 def printable(content: str) -> str:

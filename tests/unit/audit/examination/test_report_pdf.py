@@ -11,6 +11,7 @@ from pathlib import Path
 import pypdf
 import pytest
 import rfc8785
+from reportlab.pdfbase.pdfmetrics import stringWidth
 
 from audit.controls.catalogue import FRAMEWORKS, load
 from audit.controls.errors import FrameworkUnknown
@@ -19,7 +20,7 @@ from audit.controls.scope import Period
 from audit.controls.verdicts import Figure, Verdict
 from audit.report.charts import Series, draw_daily
 from audit.report.generate import generate_report
-from audit.report.typography import ANSWERED, printable
+from audit.report.typography import ANSWERED, REGULAR, fitted, printable
 
 HOSTILE = "<b>x</b>&amp;&"
 FORMAT_PAGE = Path(__file__).parents[4] / "docs" / "formats" / "report-v1.md"
@@ -80,6 +81,26 @@ def test_appendix_lists_every_entry_of_the_period_once(report, good_log):
     assert lines == [str(index) for index, _ in good_log.events]
     assert "192.0.2.7" not in listed
     assert "officer desk" not in listed
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["cred_" + "w" * 16, "cred_0123456789abcdef", "W" * 256, "\u4e2d" * 60, "i" * 9000, "a\nb", ""],
+    ids=lambda content: content[:8] + str(len(content)),
+)
+def test_cell_of_the_appendix_stays_within_its_column(content):
+    width, size = 70.0, 6.2
+    shown = fitted(content, width, size)
+    assert stringWidth(shown, REGULAR, size) <= width
+    assert "\n" not in shown
+    if not shown.endswith("..."):
+        assert shown == printable(content.replace("\n", " "))
+
+
+def test_appendix_shows_a_credentials_whole_id(report, empty_log):
+    name = "cred_dddddddddddddddd"
+    empty_log.denied(user={"uid": name, "name": "n", "type": "client"})
+    assert name in _text(report(empty_log, fresh=True).pdf).split("Appendix: entries")[-1]
 
 
 @pytest.mark.slow
