@@ -53,6 +53,11 @@ class Load:
         """Events a second."""
         return self.pieces / self.took_s
 
+    @property
+    def mean_ms(self) -> float:
+        """The mean of the requests' times, in milliseconds."""
+        return sum(self.seconds) / len(self.seconds) * 1000
+
     def percentile_ms(self, percent: int) -> float:
         """Return a percentile of the requests' times, in milliseconds."""
         if not self.seconds:

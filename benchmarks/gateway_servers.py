@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,13 +65,17 @@ general_settings:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Something that answers chats on loopback. headers: what it wants beside the key."""
+    """Something that answers chats on loopback. headers: what it wants beside the key.
+
+    admin: the port that it tells metrics on, where it does.
+    """
 
     port: int
     pid: int
     key: str = "none"
     model: str = "mock"
     headers: Mapping[str, str] = field(default_factory=dict)
+    admin: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +126,13 @@ def gateway(
         "SEALGATE_POLICY_FILE": str(directory / "policy.toml"),
         "SEALGATE_KEY_FILE": str(home.custodian),
         "SEALGATE_ACKNOWLEDGEMENT_S": "5",
+        "SEALGATE_ADMIN_PORT": str(admin := free_port()),
     }
     command = [sys.executable, "-m", "gateway", "serve", "--json", "--port", "0"]
     with _process([*command, "--home", str(home.path)], settings) as process:
         url = json.loads(_line(process))["url"]
-        yield Server(int(url.rpartition(":")[2]), process.pid, home.key, "mock-model")
+        port = int(url.rpartition(":")[2])
+        yield Server(port, process.pid, home.key, "mock-model", admin=admin)
 
 
 @contextmanager
@@ -165,6 +172,17 @@ def cpu_s(pid: int) -> float:
     """Return the processor time of a process so far, with that of all its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def log_s(server: Server) -> float:
+    """Return for how long requests have waited for the log so far, all together; 0 without one."""
+    if server.admin is None:
+        return 0.0
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://127.0.0.1:{server.admin}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    name = "sealgate_log_acknowledgement_seconds_sum "
+    return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
 
 def resident_mb(pid: int) -> float:
