@@ -19,6 +19,8 @@ from gateway.errors import RequestRefused
 HEAD_LIMIT_BYTES = 64 << 10
 HEAD_LIMIT_LINES = 128
 HEAD_LIMIT_S = 15.0
+# Parsed at once: as many requests as may begin before the first of them is looked at.
+PIECE_BYTES = 16 << 10
 # A client that reads not one byte of its answer for so long is taken to be gone.
 SEND_LIMIT_S = 60.0
 # Hosts that a head names at least, by its version.
@@ -37,6 +39,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
+        self._ahead = b""
+        self._in_head = False
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -57,6 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin a request's scope, with what is known of the connection in it."""
         super().on_message_begin()
         self._head_bytes = 0
+        self._in_head = True
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope[LEAVING] = self._leaving
         if self._certificate is not None:
@@ -86,8 +91,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole: from here on the request's own limits hold."""
         if self._is_offer():
-            # Not this head, but what `_stay` makes of it, is the request's.
+            # Not this head, but what `_declined` makes of it, is the request's.
             return
+        self._in_head = False
         self._stop_waiting()
         self._require_http1()
         super().on_headers_complete()
@@ -105,6 +111,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.pipeline:
             self.flow.resume_reading()
 
+    def on_response_complete(self) -> None:
+        """Turn to the next request, of those that wait or of the bytes that do."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._between_requests() and (self._ahead or self._in_head):
+            # What begins here is no idle connection's.
+            self._unset_keepalive_if_required()
+            self._await_head()
+        self._feed(b"")
+        if self.pipeline:
+            # Reading goes on with each answer otherwise, and each brings in thousands of requests.
+            self.flow.pause_reading()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or too much of it, and close."""
         if self._head_bytes > HEAD_LIMIT_BYTES or len(self.headers or ()) >= HEAD_LIMIT_LINES:
@@ -119,24 +139,30 @@ class BoundedProtocol(HttpToolsProtocol):
             raise httptools.HttpParserError("The request's head is too large.")
 
     def _feed(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            self._stay(data[offer.args[0] :])
-        except httptools.HttpParserError:
-            message = "Invalid HTTP request received."
-            self.logger.warning(message)
-            self.send_400_response(message)
+        """Parse what came by the piece, until a request has to wait for the one before."""
+        ahead, at = self._ahead + data, 0
+        while at < len(ahead) and not self.pipeline and not self.transport.is_closing():
+            piece = ahead[at : at + PIECE_BYTES]
+            at += len(piece)
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as offer:
+                ahead, at = self._declined() + piece[offer.args[0] :] + ahead[at:], 0
+            except httptools.HttpParserError:
+                message = "Invalid HTTP request received."
+                self.logger.warning(message)
+                self.send_400_response(message)
+        self._ahead = ahead[at:]
 
     def _is_offer(self) -> bool:
         """Whether the head offers another protocol. CONNECT asks for a tunnel, and offers none."""
         return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
-    def _stay(self, rest: bytes) -> None:
-        """Read a request that offers another protocol as if it did not (RFC 9110, 7.8).
+    def _declined(self) -> bytes:
+        """Return the head of a request that offers another protocol without its offer.
 
-        The parser takes such a request's body for the other protocol's first words. Clients that
-        would rather speak HTTP/2, as Java's does, make the offer with every request.
+        It may be passed over (RFC 9110, 7.8), but the parser takes such a request's body for the
+        other protocol's first words. Java's client makes the offer with every request.
         """
         version = self.parser.get_http_version().encode()
         lines = [self.parser.get_method(), b" ", self.url, b" HTTP/", version, b"\r\n"]
@@ -145,7 +171,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 lines += [name, b": ", value, b"\r\n"]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._feed(b"".join([*lines, b"\r\n", rest]))
+        return b"".join([*lines, b"\r\n"])
 
     def _require_http1(self) -> None:
         """Raise unless the head is HTTP/1.0's or 1.1's, which names one host (RFC 9112, 3.2)."""

@@ -156,6 +156,35 @@ async def test_pipelined_requests_are_answered_in_order(port):
     assert [body["path"] for _, body in answered] == [*wanted, "/next"]
 
 
+async def test_requests_far_ahead_of_their_answers_wait_as_bytes(port, monkeypatch):
+    begun, most = [], 0
+    complete = BoundedProtocol.on_headers_complete
+
+    def on_headers_complete(self):
+        nonlocal most
+        complete(self)
+        begun.append(1)
+        most = max(most, len(self.pipeline))
+
+    monkeypatch.setattr(BoundedProtocol, "on_headers_complete", on_headers_complete)
+    data = (GET + b"\r\n") * 5_000 + GET + CLOSE + b"\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(LIMIT_S):
+        writer.write(data)
+        answered = await reader.read()
+    writer.close()
+    assert answered.count(b"HTTP/1.1 200 OK") == len(begun) == 5_001
+    assert most <= connections.PIECE_BYTES // len(GET)
+
+
+async def test_head_that_begins_behind_a_request_has_to_come_in_time(port, monkeypatch):
+    monkeypatch.setattr(connections, "HEAD_LIMIT_S", 0.3)
+    filler = (GET + b"\r\n") * (2 * connections.PIECE_BYTES // len(GET))
+    data = await exchange(port, filler + b"GET / HTTP/1.1\r\nhost: ")
+    assert data.count(b"HTTP/1.1 200 OK") == filler.count(b"GET")
+    assert data.count(b"HTTP/1.1 408 ") == 1
+
+
 async def test_body_that_comes_byte_by_byte_in_chunks_is_whole(port):
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
     data = post(b"transfer-encoding: chunked\r\n" + CLOSE, chunks)
