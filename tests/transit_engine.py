@@ -11,14 +11,13 @@ import json
 import secrets
 import shutil
 import subprocess
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests import ports
+from tests.loopback import Answering, serving
 
 CONTRACT = json.loads(
     (Path(__file__).parent / "vectors" / "transit-v1.json").read_text(encoding="utf-8")
@@ -38,25 +37,7 @@ class Engine:
 
     def __init__(self):
         self.key, self.requests, self.status = AESGCM(secrets.token_bytes(32)), [], None
-        engine = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                length = int(self.headers["Content-Length"])
-                body = json.loads(self.rfile.read(length))
-                engine.requests.append((self.path, dict(self.headers), body))
-                status, answer = engine.answer(self.path, self.headers, body)
-                raw = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
+        self.address = ""
 
     def answer(self, path, headers, body):
         if self.status:
@@ -107,14 +88,17 @@ class OpenBao:
 def engine():
     """Run an engine by the contract."""
     made = Engine()
-    thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+
+    class Handler(Answering):
+        def post(self):
+            body = json.loads(self.body())
+            made.requests.append((self.path, dict(self.headers), body))
+            status, answer = made.answer(self.path, self.headers, body)
+            self.answer(status, json.dumps(answer).encode())
+
+    with serving(Handler) as server:
+        made.address = f"http://127.0.0.1:{server.server_port}"
         yield made
-    finally:
-        made.server.shutdown()
-        made.server.server_close()
-        thread.join()
 
 
 def binary():

@@ -2,16 +2,15 @@
 
 import base64
 import hashlib
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from audit.errors import ProofInvalid
 from audit.merkle import EMPTY_ROOT, verify_consistency
+from tests.loopback import Answering, serving
 
 NAME = "witness.test/one"
 # The published time of every cosignature.
@@ -88,25 +87,10 @@ def listening(answer: "dict[str, object]") -> Iterator[str]:
     A reply is status, media type, bytes.
     """
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            status, kind, reply = answer[self.path](body)
-            self.send_response(status)
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(reply)))
-            self.end_headers()
-            self.wfile.write(reply)
+    class Handler(Answering):
+        def post(self) -> None:
+            status, kind, reply = answer[self.path](self.body())
+            self.answer(status, reply, kind)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(Handler) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -7,9 +7,7 @@ of its own. What of vLLM itself is relied on is held to its interface in `test_v
 import json
 import os
 import re
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +18,7 @@ from gateway.models.importing import import_gguf
 from gateway.models.tokenizer import Tokenizer
 from tests.e2e.deployment import Gateway, sealgate, serve
 from tests.e2e.test_routed_tiers import ENTRY, outcome
+from tests.loopback import Answering, serving
 from watermark.argument import ARGUMENT
 from watermark.vllm import MarkProcessor
 
@@ -67,13 +66,13 @@ class Engine:
 
 @contextmanager
 def server(engine, bodies):
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
+    class Handler(Answering):
+        def get(self):
             self.send_response(200)
             self.end_headers()
 
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        def post(self):
+            body = json.loads(self.body())
             bodies.append(body)
             self.send_response(200)
             self.send_header("content-type", "text/event-stream")
@@ -92,16 +91,8 @@ def server(engine, bodies):
         def _say(self, event):
             self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
 
-        def log_message(self, *_):
-            return
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    try:
+    with serving(Handler) as running:
         yield f"http://127.0.0.1:{running.server_port}"
-    finally:
-        running.shutdown()
-        running.server_close()
 
 
 @pytest.fixture(scope="module")

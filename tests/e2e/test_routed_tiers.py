@@ -1,14 +1,13 @@
 """A gateway with tiers: a second gateway answers as its edge, and a liar as its cloud."""
 
 import json
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import openai
 import pytest
 
 from tests.e2e.deployment import MODEL, Gateway, serve
+from tests.loopback import Answering, serving
 
 pytestmark = pytest.mark.slow
 ENTRY = """
@@ -28,33 +27,25 @@ stall_s = 2
 """
 
 
-class Liar(BaseHTTPRequestHandler):
+class Liar(Answering):
     """Says that it is well, and streams rubbish."""
 
-    def do_GET(self):
+    def get(self):
         self.send_response(200)
         self.end_headers()
 
-    def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
+    def post(self):
+        self.body()
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.end_headers()
         self.wfile.write(b'data: {"model": "something-else", "choices": []}\n\n')
 
-    def log_message(self, *_):
-        return
-
 
 @contextmanager
 def liar():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Liar)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(Liar) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")

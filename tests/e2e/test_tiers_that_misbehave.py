@@ -1,15 +1,13 @@
 """Tiers that lie, stall, babble or hang up: each has a clear end for the client, and an entry."""
 
 import json
-import threading
 import time
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import openai
 import pytest
 
 from tests.e2e.deployment import Gateway, serve
+from tests.loopback import Answering, serving
 
 pytestmark = pytest.mark.slow
 STALL_S = 1
@@ -45,15 +43,15 @@ ENDS = {
 }
 
 
-class Misbehaving(BaseHTTPRequestHandler):
+class Misbehaving(Answering):
     """Says that it is well, begins an answer, and goes wrong in the way its model is called."""
 
-    def do_GET(self):
+    def get(self):
         self.send_response(200)
         self.end_headers()
 
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+    def post(self):
+        asked = json.loads(self.body())
         model = asked["model"]
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
@@ -70,26 +68,12 @@ class Misbehaving(BaseHTTPRequestHandler):
             # The gateway has heard enough.
             return
 
-    def log_message(self, *_):
-        return
-
-
-@contextmanager
-def misbehaving():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
 
 @pytest.fixture(scope="module")
 def routed(idle_home, tmp_path_factory):
     home, keys = idle_home
-    with misbehaving() as origin:
+    with serving(Misbehaving) as server:
+        origin = f"http://127.0.0.1:{server.server_port}"
         file = tmp_path_factory.mktemp("misbehaving") / "tiers.toml"
         entries = [ENTRY.format(name=name, origin=origin, stall=STALL_S) for name in ENDS]
         file.write_text("".join(entries))

@@ -5,10 +5,8 @@ axe-core looks at every page in both themes and both languages. Skipped where th
 
 import hashlib
 import shutil
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
 from audit.report.signature import verify_signature
+from tests.loopback import Answering, serving
 from tests.unit.gateway.console_parts import (
     HOSTILE,
     MARKED,
@@ -298,25 +297,12 @@ def test_credential_is_made_and_its_key_shown_once(chromium, parts, url):
 def elsewhere(html):
     """Serve a page of another origin, as an attacker would."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("content-type", "text/html")
-            self.end_headers()
-            self.wfile.write(html.encode())
+    class Handler(Answering):
+        def get(self):
+            self.answer(200, html.encode(), "text/html")
 
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(Handler) as server:
         yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"], ids=["another site", "same site"])

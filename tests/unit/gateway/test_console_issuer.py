@@ -6,8 +6,7 @@ import json
 import secrets
 import threading
 import time
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, contextmanager
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -20,6 +19,7 @@ from gateway.errors import RequestRefused, SettingsInvalid
 from gateway.settings import Settings
 from gateway.tokens import Issuer as Issued
 from gateway.tokens import Tokens
+from tests.loopback import Answering, serving
 from tests.unit.gateway.console_parts import Browser, entries
 from tests.unit.gateway.console_parts import gateway as gateway_parts
 
@@ -38,21 +38,16 @@ class Issuer:
         self.claims, self.codes, self.fails, self.answer = {}, {}, False, None
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
+        class Handler(Answering):
+            def get(self):
                 outer.get(self)
 
-            def do_POST(self):
-                length = int(self.headers["content-length"])
-                outer.post(self, self.rfile.read(length).decode())
+            def post(self):
+                outer.post(self, self.body().decode())
 
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://{host}:{self.server.server_port}/realm"
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
+        self.running = ExitStack()
+        server = self.running.enter_context(serving(Handler))
+        self.url = f"http://{host}:{server.server_port}/realm"
 
     def get(self, handler):
         parts = urlsplit(handler.path)
@@ -128,16 +123,10 @@ class Issuer:
         return jwt.encode({"alg": "RS256", "kid": "one"}, given, self.key, algorithms=["RS256"])
 
     def send(self, handler, status, document):
-        body = json.dumps(document).encode()
-        handler.send_response(status)
-        handler.send_header("content-length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
+        handler.answer(status, json.dumps(document).encode())
 
     def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+        self.running.close()
 
 
 @contextmanager
@@ -360,11 +349,9 @@ def test_issuers_document_is_asked_for_once_in_a_while(browser, issuer, monkeypa
 def test_issuer_that_is_gone_is_told(tmp_path):
     with issuing(tmp_path) as (issuer, parts):
         browser = Browser(create_app(parts))
-        issuer.server.shutdown()
-        issuer.server.server_close()
+        issuer.close()
         answer = browser.get("/console/sign-in/issuer")
         assert (answer.status, "does not answer" in answer.text) == (503, True)
-        issuer.server = type("Closed", (), {"shutdown": lambda _: 0, "server_close": lambda _: 0})()
 
 
 def test_way_back_is_the_configured_address_behind_a_proxy(tmp_path):

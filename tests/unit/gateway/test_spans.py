@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -16,6 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from gateway.errors import SettingsInvalid
 from gateway.settings import Settings
 from gateway.spans import Spans, spans
+from tests.loopback import Answering, serving
 from tests.unit.gateway import upstreams
 from tests.unit.gateway.test_outgoing import edge, log
 
@@ -108,37 +107,20 @@ async def test_span_joins_the_clients_own_trace(log, memory, told):
     assert not any(each.context.trace_state for each in spans_of)
 
 
-class Receiver(HTTPServer):
-    """A receiver that keeps what it got."""
+class Receiver(Answering):
+    """Takes batches of spans as OTLP over HTTP sends them, and keeps what it got."""
 
-    def __init__(self):
-        self.got, self.headers = [], []
-        super().__init__(("127.0.0.1", 0), Handler)
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Takes batches of spans as OTLP over HTTP sends them."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.got.append((self.path, ExportTraceServiceRequest.FromString(body)))
+    def post(self):
+        self.server.got.append((self.path, ExportTraceServiceRequest.FromString(self.body())))
         self.server.headers.append(dict(self.headers))
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        """Say nothing."""
+        self.answer(200)
 
 
 @pytest.fixture
 def receiver():
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with serving(Receiver) as server:
+        server.got, server.headers = [], []
         yield server
-        server.shutdown()
-        thread.join()
 
 
 async def test_receiver_gets_every_span_before_the_gateway_is_down(log, receiver, tmp_path):

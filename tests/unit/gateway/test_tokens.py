@@ -1,8 +1,7 @@
 import base64
 import hmac
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 
 import pytest
 from joserfc import jwt
@@ -11,6 +10,7 @@ from joserfc.jwk import ECKey, RSAKey
 from gateway.errors import SettingsInvalid
 from gateway.identity import Role
 from gateway.tokens import REFETCH_S, Issuer, Tokens
+from tests.loopback import Answering, serving
 
 NOW = 1_800_000_000
 
@@ -23,22 +23,14 @@ class IssuerServer:
         self.asked = []
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
+        class Handler(Answering):
+            def get(self):
                 outer.asked.append(self.path)
-                body = json.dumps(outer.document(self.path)).encode()
-                self.send_response(200)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                self.answer(200, json.dumps(outer.document(self.path)).encode())
 
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/realm"
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
+        self.running = ExitStack()
+        server = self.running.enter_context(serving(Handler))
+        self.url = f"http://127.0.0.1:{server.server_port}/realm"
 
     def document(self, path):
         if path.endswith("/.well-known/openid-configuration"):
@@ -59,9 +51,7 @@ class IssuerServer:
         return jwt.encode({"alg": alg, "kid": kid}, given, key or self.keys[kid], algorithms=[alg])
 
     def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+        self.running.close()
 
 
 @pytest.fixture(scope="module")

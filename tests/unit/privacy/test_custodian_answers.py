@@ -1,9 +1,7 @@
 """A service that answers strangely opens no keyring, and neither does a damaged record."""
 
 import base64
-import http.server
 import json
-import threading
 
 import pytest
 
@@ -12,6 +10,7 @@ from privacy.custodians.records import octets, require_kind, text
 from privacy.custodians.transit import VaultTransit
 from privacy.errors import CustodianUnusable, KeyringLocked, LibraryMissing
 from privacy.extras import library
+from tests.loopback import Answering, serving
 
 KEK = bytes(range(32))
 
@@ -21,25 +20,13 @@ def answering():
     """Return a service that gives one answer to everything: its address, and what to say."""
     answers = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            status, body = answers[-1]
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    class Handler(Answering):
+        def post(self):
+            self.body()
+            self.answer(*answers[-1])
 
-        def log_message(self, *_):
-            pass
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", lambda *answer: answers.append(answer)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as server:
+        yield f"http://127.0.0.1:{server.server_port}", lambda *answer: answers.append(answer)
 
 
 @pytest.fixture
