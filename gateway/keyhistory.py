@@ -70,8 +70,9 @@ def standing(history: KeyHistory | None, *, made_s: int) -> Standing:
     """Say whether the log reaches to the backup. made_s: when that was made, Unix seconds."""
     if history is None:
         return Standing.ABSENT
-    # A backup of before entries named theirs is judged by the clock.
-    if history.knows_backup or (history.ended_ms or 0) >= made_s * 1000:
+    # A backup of before entries named theirs is judged by the clock; a log that ends within the
+    # second in which it was made may end before it.
+    if history.knows_backup or (history.ended_ms or 0) // 1000 > made_s:
         return Standing.NEWER
     return Standing.OLDER
 
