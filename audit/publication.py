@@ -19,6 +19,9 @@ from audit.merkle import HASH_BYTES, TILE_WIDTH, Frontier, leaf_hash
 from audit.tiles import CHECKPOINT, Tile
 from audit.verify import PRUNED
 
+_TILE_LIMIT_BYTES = HASH_BYTES * TILE_WIDTH
+_BUNDLE_LIMIT_BYTES = (tiles.LENGTH_BYTES + events.BODY_LIMIT_BYTES) * TILE_WIDTH
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -64,7 +67,7 @@ def verify_tiles(
     # 1. The checkpoint. 2. Each bundle against its tile of leaves, and every level as they grow.
     # 3. The root. 4. What is not there, the log says is pruned.
     try:
-        note = (directory / CHECKPOINT).read_text(encoding="utf-8")
+        note = _read(directory / CHECKPOINT, checkpoint.NOTE_LIMIT_BYTES).decode()
         head = checkpoint.verify(note, origin=origin, public_key=public_key, earlier=earlier)
         found = _Grown(directory, head.size)
         for tile in tiles.of_size(head.size):
@@ -98,7 +101,7 @@ class _Grown:
     def take(self, tile: Tile) -> None:
         """Read a tile of leaves and its bundle, and grow the tree by them."""
         start, _ = tile.span
-        data = (self._directory / tile.path).read_bytes()
+        data = _read(self._directory / tile.path, _TILE_LIMIT_BYTES)
         if len(data) != HASH_BYTES * tile.width:
             raise LogTampered(f"{tile.path} is no tile of {tile.width} hashes.", index=start)
         leaves = [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
@@ -113,13 +116,13 @@ class _Grown:
             if tile.level:
                 start, end = tile.span
                 expected = b"".join(self._levels[tile.level][start:end])
-                if (self._directory / tile.path).read_bytes() != expected:
+                if _read(self._directory / tile.path, _TILE_LIMIT_BYTES) != expected:
                     raise LogTampered(f"{tile.path} is not the tile that the entries make.")
 
     def _check_entries(self, bundle: Tile, leaves: list[bytes]) -> None:
         start, end = bundle.span
         try:
-            entries = tiles.unbundle((self._directory / bundle.path).read_bytes())
+            entries = tiles.unbundle(_read(self._directory / bundle.path, _BUNDLE_LIMIT_BYTES))
         except FileNotFoundError:
             # Only the log's first entries can be pruned.
             if start != self.pruned:
@@ -141,6 +144,19 @@ class _Grown:
         if (entry.operation, entry.phase) == (PRUNED, "system"):
             end = json.loads(body)["sealgate"]["detail"].get("end")
             self.may_be_pruned = max(self.may_be_pruned, end if isinstance(end, int) else 0)
+
+
+def _read(path: Path, limit_bytes: int) -> bytes:
+    """Return a file's content: whoever copied it may have been handed a file without end.
+
+    Raises:
+        LogTampered: It is longer than what belongs there can be.
+    """
+    with path.open("rb") as file:
+        data = file.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise LogTampered(f"{path} is longer than it can be.")
+    return data
 
 
 def _size_of(directory: Path) -> int:

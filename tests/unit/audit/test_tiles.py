@@ -188,3 +188,12 @@ def test_checkpoint_of_another_log_does_not_make_the_directory_true(
     shutil.copy(tmp_path / "others" / "checkpoint", published / "checkpoint")
     with pytest.raises(LogTampered, match="root"):
         verify_tiles(published, **filled.trust)
+
+
+@pytest.mark.parametrize("path", ["checkpoint", "tile/0/000", "tile/1/000.p/1", "tile/entries/000"])
+def test_file_without_end_is_found_and_not_read_to_it(filled, published, path):
+    # A hole: gigabytes that take no space.
+    with (published / path).open("r+b") as file:
+        file.truncate(1 << 32)
+    with pytest.raises(LogTampered, match="longer than it can be"):
+        verify_tiles(published, **filled.trust)
