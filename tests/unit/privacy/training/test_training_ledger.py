@@ -192,9 +192,10 @@ def test_a_file_that_is_no_database_is_said_so(tmp_path):
 def test_a_budget_is_found_by_its_name_and_by_its_id(ledger):
     reserve(ledger, EVERYONE)
     reserve(ledger, people(*range(1000, 1200)), name="letters")
-    found = ledger.account("letters")
-    assert (found.name, found.records) == ("letters", 200)
-    assert ledger.account(found.id) == found
+    for name in ("notes", "letters"):
+        found = ledger.account(name)
+        assert (found.name, found.records) == (name, 200)
+        assert ledger.account(found.id) == found
 
 
 def test_a_ledger_contains_its_beginning_and_every_head_it_had(ledger):
