@@ -73,7 +73,11 @@ def back_up(
         print_json({"file": str(file), "shares": [str(path) for path in written]})
     else:
         print_lines(f"Wrote {file}.", *(f"Wrote {path}." for path in written))
-        note("Give each share to another keeper, and leave none on this machine.")
+        note(
+            "Give each share to another keeper, and leave none on this machine."
+            if written
+            else "Only the private recovery key opens it: keep that away from this machine."
+        )
 
 
 def make_recovery_key(
