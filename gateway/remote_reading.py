@@ -16,12 +16,16 @@ from privacy.deidentify import Restorer
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Some of the answer. tokens: their ids, where they are known. call: one begins here."""
+    """Some of the answer. tokens: their ids, where they are known. call: one begins here.
+
+    more: whether the next of it is there already, so that both can go out together.
+    """
 
     text: str = field(repr=False)
     tokens: tuple[int, ...] = field(default=(), repr=False)
     likelihoods: tuple[TokenLikelihood, ...] = field(default=(), repr=False)
     call: bool = False
+    more: bool = False
 
 
 class RemoteReading:
@@ -36,7 +40,7 @@ class RemoteReading:
     def text(self, item: Text) -> Said:
         """Return some text; told even when all of it is held back, as one of the answer's."""
         told = item.text if self._restorer is None else self._restorer.feed(item.text)
-        return Said(told, likelihoods=tuple(map(_likelihood, item.likely)))
+        return Said(told, (), tuple(map(_likelihood, item.likely)), more=item.more)
 
     def call(self, item: Call) -> Iterator[Said]:
         """Yield what a part of a call comes to."""

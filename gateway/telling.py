@@ -44,14 +44,16 @@ class Telling:
             SandboxError, UpstreamFailed: It ended before the answer did.
         """
         choice, stops = self.choice, StopWatcher(self.question.stops)
-        reason = "stop"
+        reason, together = "stop", list[Piece | Ended]()
         work = job(self.question, choice.mark, mark_key)
         try:
             async with aclosing(spoken(self.question, work)) as run:
                 async for item in run:
                     if isinstance(item, Said):
-                        if pieces := self._said(item, stops):
-                            yield pieces
+                        together += self._said(item, stops)
+                        if together and (stops.stopped or not item.more):
+                            yield together
+                            together = []
                         if stops.stopped:
                             break
                     elif isinstance(item, Begun):

@@ -68,10 +68,11 @@ class Likely:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Some of an answer, in order."""
+    """Some of an answer, in order. more: whether the next text came with it and follows at once."""
 
     text: str = field(repr=False)
     likely: tuple[Likely, ...] = field(default=(), repr=False)
+    more: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,11 +209,26 @@ class _Tally:
 
 def _told(deltas: Iterable[Delta], tally: _Tally) -> Iterator[Text | Call]:
     """Yield what events say to a reader, and take note of all that they say."""
-    for delta in deltas:
-        tally.add(delta)
-        if delta.text or delta.likely:
-            yield Text(delta.text, delta.likely)
-        yield from delta.calls
+    held: Delta | None = None
+    try:
+        for delta in deltas:
+            tally.add(delta)
+            if delta.text or delta.likely:
+                if held is not None:
+                    yield Text(held.text, held.likely, more=True)
+                held = delta
+            if delta.calls:
+                if held is not None:
+                    yield Text(held.text, held.likely)
+                held = None
+                yield from delta.calls
+    except UpstreamFailed:
+        # What came before the fault is the answer's all the same.
+        if held is not None:
+            yield Text(held.text, held.likely)
+        raise
+    if held is not None:
+        yield Text(held.text, held.likely)
 
 
 async def _read(answer: Answer, limit_s: float) -> bytes:
