@@ -30,7 +30,14 @@ _log = logging.getLogger("sealgate")
 
 def office(gateway: Gateway, direct: Mapping[Way, App]) -> FastAPI:
     """Return the application. direct: what is served before it, for what only a router tells."""
-    app = FastAPI(title="Sealgate", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Sealgate",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        # A redirection would name the host that the request did, whatever that was.
+        redirect_slashes=False,
+    )
     app.state.gateway = gateway
     app.state.pace = Pace(
         per_minute=gateway.settings.verifications_per_minute, clock=time.monotonic
