@@ -147,6 +147,14 @@ def test_models_lists_what_can_be_named(routed):
 
 
 def test_what_a_tier_cannot_honour_is_refused(routed):
+    # Its token ids need not be the ones that the client means.
     with pytest.raises(openai.BadRequestError) as refused:
-        chat(routed, "far", response_format={"type": "json_object"})
-    assert json.loads(refused.value.response.text)["error"]["param"] == "response_format"
+        chat(routed, "far", logit_bias={"5": 1})
+    assert json.loads(refused.value.response.text)["error"]["param"] == "logit_bias"
+
+
+def test_form_is_enforced_where_the_tier_enforces_it(routed):
+    form = {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"]}
+    named = {"type": "json_schema", "json_schema": {"name": "a", "schema": form}}
+    _, answer = chat(routed, "far", response_format=named)
+    assert json.loads(answer.choices[0].message.content) == {"a": 1}
