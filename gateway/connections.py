@@ -1,11 +1,12 @@
 """Connections with bounds: uvicorn's protocol takes any number of headers, for any length of time.
 
 A head that is too long or does not come in time ends its connection. So does one that is no HTTP,
-with an error in the envelope. These requests never began: they have no id and no entry. An offer
+with an error in the envelope. These requests never began: no entry tells of them. An offer
 to go on in another protocol is passed over. A client that reads nothing of its answer is let go.
 """
 
 import asyncio
+import secrets
 from typing import Any
 
 import httptools
@@ -149,9 +150,7 @@ class BoundedProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as offer:
                 ahead, at = self._declined() + piece[offer.args[0] :] + ahead[at:], 0
             except httptools.HttpParserError:
-                message = "Invalid HTTP request received."
-                self.logger.warning(message)
-                self.send_400_response(message)
+                self.send_400_response("Invalid HTTP request received.")
         self._ahead = ahead[at:]
 
     def _is_offer(self) -> bool:
@@ -216,10 +215,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         code = {400: "invalid_http", 408: "request_timeout", 431: "head_too_large"}[status]
+        request_id = f"req_{secrets.token_hex(12)}"
+        self.logger.warning("%s refused before it began: %s", request_id, code)
         body = envelope(RequestRefused(message, status=status, code=code))
         head = (
             f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n"
+            f"x-request-id: {request_id}\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
