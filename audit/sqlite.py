@@ -41,19 +41,23 @@ def engine(path: Path, *, busy_limit_s: float, begin_option: str) -> sa.Engine:
         if not connection.get_execution_options().get(begin_option):
             connection.exec_driver_sql("BEGIN DEFERRED")
             return
-        # Whoever's turn did not come goes on all the same: the file's own lock decides.
-        turns.take(connection, limit_s=busy_limit_s)
         try:
+            # Whoever's turn did not come goes on all the same: the file's own lock decides.
+            turns.take(id(connection), limit_s=busy_limit_s)
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         except BaseException:
-            turns.give_back(connection)
+            turns.give_back(id(connection))
             raise
+        turns.claim(id(connection))
+
+    def ended(connection: sa.Connection) -> None:
+        turns.give_back(id(connection))
 
     made = sa.create_engine(sa.URL.create("sqlite", database=str(path.absolute())), creator=connect)
     sa.event.listen(made, "begin", begin)
     # Told just before it happens: who is called next waits that long for the file's lock, alone.
-    sa.event.listen(made, "commit", turns.give_back)
-    sa.event.listen(made, "rollback", turns.give_back)
+    sa.event.listen(made, "commit", ended)
+    sa.event.listen(made, "rollback", ended)
     return made
 
 

@@ -14,38 +14,47 @@ PATIENCE_S = 60
 
 def test_turns_come_in_the_order_they_were_asked_for():
     turns, order, asked = Turns(), [], []
-    assert turns.take("first", limit_s=0)
+    assert turns.take(1, limit_s=0)
 
-    def wait(name):
-        assert turns.take(name, limit_s=PATIENCE_S)
-        order.append(name)
-        turns.give_back(name)
+    def wait(holder):
+        assert turns.take(holder, limit_s=PATIENCE_S)
+        order.append(holder)
+        turns.give_back(holder)
 
-    for name in ("second", "third", "fourth"):
+    for holder in (2, 3, 4):
         before = len(turns._waiting)
-        asked.append(threading.Thread(target=wait, args=(name,)))
+        asked.append(threading.Thread(target=wait, args=(holder,)))
         asked[-1].start()
         while len(turns._waiting) == before:
             pass
-    turns.give_back("first")
+    turns.give_back(1)
     for each in asked:
         each.join(PATIENCE_S)
-    assert order == ["second", "third", "fourth"]
+    assert order == [2, 3, 4]
 
 
 def test_who_gives_up_is_not_called():
     turns = Turns()
-    assert turns.take("first", limit_s=0)
-    assert not turns.take("second", limit_s=0)
-    turns.give_back("first")
-    assert turns.take("third", limit_s=0)
+    assert turns.take(1, limit_s=0)
+    assert not turns.take(2, limit_s=0)
+    turns.give_back(1)
+    assert turns.take(3, limit_s=0)
 
 
 def test_nobody_ends_a_turn_of_another():
     turns = Turns()
-    assert turns.take("first", limit_s=0)
-    turns.give_back("second")
-    assert not turns.take("third", limit_s=0)
+    assert turns.take(1, limit_s=0)
+    turns.give_back(2)
+    assert not turns.take(3, limit_s=0)
+
+
+def test_turn_that_was_never_given_back_is_taken_over_by_who_has_the_lock():
+    turns = Turns()
+    assert turns.take(1, limit_s=0)
+    assert not turns.take(2, limit_s=0)
+    turns.claim(2)
+    turns.give_back(2)
+    assert turns.take(3, limit_s=0)
 
 
 def test_writer_that_begins_again_at_once_lets_who_waits_write_first(tmp_path, monkeypatch):
