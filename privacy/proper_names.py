@@ -10,6 +10,7 @@ from privacy.commonwords import COMMON_WORDS
 from privacy.givennames import GIVEN_NAMES
 from privacy.recogniser import Recogniser, labelled
 from privacy.wording import (
+    BLANKS,
     CREDENTIAL,
     FACILITY,
     FULL,
@@ -102,7 +103,7 @@ PLACES = (
     _place(
         rf"\b\d{{1,6}} (?:[NSEW]\.? |North |South |East |West )?"
         rf"(?:{NAME} |\d{{1,3}}(?:st|nd|rd|th) ){{1,4}}{STREET}"
-        r"(?:,? (?:Apt|Unit|Suite|Ste|Floor|#)\.? ?\w+)?"
+        r"(?:,? (?:Apt|Unit|Suite|Ste|Floor|#)\.? ?\w{1,10})?"
     ),
     _place(r"\bP\.?O\.? Box \d{1,6}\b"),
     _place(
@@ -114,7 +115,8 @@ PLACES = (
     Recogniser(
         "place",
         re.compile(
-            rf"\b(?i:{_LOCATED})\b(?: \w+){{0,2}}? (?:in|from|to|at|near|of|out of|outside|around)"
+            rf"\b(?i:{_LOCATED})\b(?: \w{{1,40}}){{0,2}}?"
+            r" (?:in|from|to|at|near|of|out of|outside|around)"
             rf" (?:the )?({NAME}(?: {NAME})?)"
         ),
         1,
@@ -141,18 +143,24 @@ PLACES = (
 )
 
 NAMES = (
-    _name(rf"\b{TITLE}[ \t]+({FULL})", 1),
-    _name(rf"\b{_LABEL}[ \t]*[:=,][ \t]*\n?[ \t]*({FULL}(?:,[ \t]*{FULL})?)", 1),
-    _several(rf"\b{_LABEL}(?: is| was|,)?[ \t]+({SEVERAL})", 1),
-    _checked(rf"\b{_KIN}(?:,| is| was| named| called)?[ \t]+({FULL})", 1),
+    _name(rf"\b{TITLE}{BLANKS}({FULL})", 1),
+    _name(
+        rf"\b{_LABEL}(?:{BLANKS})?[:=,](?:{BLANKS})?\n?(?:{BLANKS})?"
+        rf"({FULL}(?:,(?:{BLANKS})?{FULL})?)",
+        1,
+    ),
+    _several(rf"\b{_LABEL}(?: is| was|,)?{BLANKS}({SEVERAL})", 1),
+    _checked(rf"\b{_KIN}(?:,| is| was| named| called)?{BLANKS}({FULL})", 1),
     _name(rf"\b({FULL}),? {CREDENTIAL}", 1),
-    _name(rf"\b(?:{_GIVEN})(?:[ \t]+(?:{INITIAL}|{NAME})){{1,2}}"),
+    _name(rf"\b(?:{_GIVEN})(?:{BLANKS}(?:{INITIAL}|{NAME})){{1,2}}"),
     _name(rf"\b{NAME}, (?:{_GIVEN})\b(?: {INITIAL})?"),
     # In capitals, as forms print them.
-    _checked(r"\b[A-Z]{3,}, [A-Z]{3,}(?: [A-Z]\.?)?\b"),
+    _checked(r"\b[A-Z]{3,40}, [A-Z]{3,40}(?: [A-Z]\.?)?\b"),
     # Within a sentence, behind what is said of people; and before what people do.
-    _several(rf"\b{_TOWARDS}[ \t]+({SEVERAL})\b", 1),
-    _several(rf"(?<![\w])({SEVERAL})(?='s\b|[ \t]+{_PREDICATE}|, (?:a|an|age|aged|who)\b)", 1),
+    _several(rf"\b{_TOWARDS}{BLANKS}({SEVERAL})\b", 1),
+    _several(rf"(?<![\w])({SEVERAL})(?='s\b|{BLANKS}{_PREDICATE}|, (?:a|an|age|aged|who)\b)", 1),
     _several(rf"(?<=[a-z,] )({SEVERAL})\b", 1),
-    _checked(rf"\b({NAME})(?=[ \t]+(?:reports|states|denies|complains|presents|says|feels)\b)", 1),
+    _checked(
+        rf"\b({NAME})(?={BLANKS}(?:reports|states|denies|complains|presents|says|feels)\b)", 1
+    ),
 )

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 CODE = r"[A-Z0-9](?:[A-Z0-9-]{2,20})[A-Z0-9]"
+# No recogniser looks beyond a bounded stretch of text from where it begins: one that could would
+# take the square of a text's length, and any caller may send one that is made for it.
+_GAP = r"\s{0,8}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class Recogniser:
 
 def labelled(kind: str, label: str, value: str = CODE) -> Recogniser:
     """Recognise a value behind a label: `MRN: 12345`, `account no. 99-12`."""
-    between = r"(?:\s*(?:number|no\.?|num\.?|nr\.?|#|id|ID|code|is|was|of))*\s*[:#=]?\s*"
-    pattern = rf"\b(?i:{label})\b{between}(?=[A-Z0-9-]*\d|\(|[A-Z]{{2,3}} \d)({value})"
+    words = r"(?:number|no\.?|num\.?|nr\.?|#|id|ID|code|is|was|of)"
+    between = rf"(?:{_GAP}{words}){{0,4}}{_GAP}[:#=]?{_GAP}"
+    pattern = rf"\b(?i:{label})\b{between}(?=[A-Z0-9-]{{0,32}}\d|\(|[A-Z]{{2,3}} \d)({value})"
     return Recogniser(kind, re.compile(pattern), 1)

@@ -7,7 +7,7 @@ import ipaddress
 import re
 
 from privacy.recogniser import Recogniser, labelled
-from privacy.wording import MONTHS
+from privacy.wording import BLANKS, MONTHS
 
 _NUMBER = r"[+(\d][\d ().-]{6,18}\d"
 _SPELT = (
@@ -55,7 +55,9 @@ def _pattern(kind: str, pattern: str, group: int = 0, flags: int = 0) -> Recogni
 _MACHINES = (
     _pattern("email", r"[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}"),
     _pattern("url", r"\b(?:https?://|www\.)[^\s<>\"')\]]{3,500}[^\s<>\"')\].,;]"),
-    _likely("url", rf"\b(?:[a-z0-9-]{{1,63}}\.){{1,4}}(?:{_SITES})\b(?:/[^\s<>\"')\].,;]*)?"),
+    _likely(
+        "url", rf"\b(?:[a-z0-9-]{{1,63}}\.){{1,4}}(?:{_SITES})\b(?:/[^\s<>\"')\].,;]{{0,500}})?"
+    ),
     # A name in a social network.
     _likely("url", r"(?<![\w@.])@[A-Za-z0-9_]{3,30}\b"),
     Recogniser("ip", re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.]\d)"), 0, _is_address),
@@ -117,7 +119,7 @@ _CODES = (
     ),
     _pattern(
         "vehicle",
-        r"\b(?=[A-HJ-NPR-Z0-9]*\d)(?=[A-HJ-NPR-Z0-9]*[A-Z])[A-HJ-NPR-Z0-9]{17}\b",
+        r"\b(?=[A-HJ-NPR-Z0-9]{0,16}\d)(?=[A-HJ-NPR-Z0-9]{0,16}[A-Z])[A-HJ-NPR-Z0-9]{17}\b",
     ),
     labelled(
         "device",
@@ -149,21 +151,21 @@ _DATES = (
     ),
     # With the time of day behind it, as machines write it.
     _pattern(
-        "date", r"\b\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?"
+        "date", r"\b\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2})?(?:\.\d{1,9})?(?:Z|[+-]\d{2}:?\d{2})?"
     ),
-    _pattern("date", rf"\b{MONTHS}[ \t]+\d{{1,2}}(?:st|nd|rd|th)?\b(?:,?[ \t]+\d{{4}}\b)?"),
+    _pattern("date", rf"\b{MONTHS}{BLANKS}\d{{1,2}}(?:st|nd|rd|th)?\b(?:,?{BLANKS}\d{{4}}\b)?"),
     _pattern(
         "date",
-        rf"\b\d{{1,2}}(?:st|nd|rd|th)?[ \t]+(?:day of |of )?{MONTHS}\b(?:,?[ \t]+\d{{4}}\b)?",
+        rf"\b\d{{1,2}}(?:st|nd|rd|th)?{BLANKS}(?:day of |of )?{MONTHS}\b(?:,?{BLANKS}\d{{4}}\b)?",
     ),
     _pattern("date", rf"\b\d{{1,2}}-{MONTHS}-(?:\d{{4}}|\d{{2}})\b"),
     _pattern("date", rf"\b{MONTHS}-\d{{1,2}}-(?:\d{{4}}|\d{{2}})\b"),
     # 164.514(b)(2)(i)(C) leaves the year and nothing smaller.
-    _likely("date", rf"\b{MONTHS},?[ \t]+(?:of[ \t]+)?(?:19|20)\d{{2}}\b"),
+    _likely("date", rf"\b{MONTHS},?{BLANKS}(?:of{BLANKS})?(?:19|20)\d{{2}}\b"),
     _likely("date", r"\b(?:0?[1-9]|1[0-2])/(?:19|20)\d{2}\b"),
     _pattern(
         "date",
-        rf"\b{_DATED}:?[ \t]+((?:0?[1-9]|1[0-2])[/-](?:0?[1-9]|[12]\d|3[01]))\b(?![/\d-])",
+        rf"\b{_DATED}:?{BLANKS}((?:0?[1-9]|1[0-2])[/-](?:0?[1-9]|[12]\d|3[01]))\b(?![/\d-])",
         1,
         re.IGNORECASE,
     ),

@@ -1,12 +1,13 @@
 import json
 import re
+from re import _parser
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.deidentify import Pseudonyms, PseudonymsFailed
-from privacy.identifiers import KINDS, find, identifies
+from privacy.identifiers import KINDS, RECOGNISERS, find, identifies
 
 NOTE = (
     "Patient: Maria Gonzalez, DOB 03/14/1957, MRN: 4471-902. Lives at 12 Oak Street, Springfield, "
@@ -219,3 +220,28 @@ def test_any_text_comes_back(text):
 def test_hostile_text_takes_bounded_time(text):
     # The default limit of a test would end this one if a pattern went quadratic and worse.
     find(text)
+
+
+def unbounded(parsed):
+    """Return whether a parsed pattern repeats something without a limit, looking ahead included."""
+    if isinstance(parsed, tuple | list | _parser.SubPattern):
+        return any(unbounded(each) for each in parsed)
+    return parsed is _parser.MAXREPEAT
+
+
+def test_no_recogniser_looks_beyond_a_bounded_stretch_of_text():
+    """One that did would take hours for a text that is made for it, before a tier is chosen."""
+    assert unbounded(_parser.parse(r"a(?=b*c)"))
+    assert unbounded(_parser.parse(r"(?:a|b{2,}){3}"))
+    assert not unbounded(_parser.parse(r"(?:a|b{2,9}){3}"))
+    for recogniser in RECOGNISERS:
+        assert not unbounded(_parser.parse(recogniser.pattern.pattern)), recogniser.pattern.pattern
+
+
+@pytest.mark.parametrize(
+    "text", ["ID ", "id" + " " * 99, "MRN-", "Aa-", "Patient:" + " " * 99, "plate\n", "A. "]
+)
+def test_text_that_is_made_for_recognisers_is_read_to_its_end(text):
+    told = text * (60_000 // len(text)) + "\nWrite to ann@ward.example."
+    assert identifies(told)
+    assert any(told[f.start : f.end] == "ann@ward.example" for f in find(told))
