@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 from gateway.catalogue import EmbeddingModel, RemoteModel, ServedModel
 from gateway.identity import Principal
 from gateway.routes import Routing
@@ -89,17 +91,21 @@ class TokenLikelihood:
     top: tuple[tuple[bytes, float], ...] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """Text of one choice that may be sent, and the likelihoods of tokens that came with it.
 
-    call: whether a tool's call begins here, in the form that `api.toolcalls` reads.
+    call: whether a tool's call begins here, in the form that `api.toolcalls` reads. A msgspec
+    structure, as each piece makes one: a frozen dataclass takes eight times as long.
     """
 
     choice: int
-    text: str = field(repr=False)
-    likelihoods: tuple[TokenLikelihood, ...] = field(default=(), repr=False)
+    text: str
+    likelihoods: tuple[TokenLikelihood, ...] = ()
     call: bool = False
+
+    def __repr__(self) -> str:
+        """Show nothing of what is said."""
+        return f"Piece(choice={self.choice}, call={self.call})"
 
 
 @dataclass(frozen=True, slots=True)

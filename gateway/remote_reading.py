@@ -6,7 +6,8 @@ that what is recorded, committed to and rendered is the same for both.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from gateway.backends.base import Call, Likely, Text
 from gateway.outgoing import Outgoing
@@ -14,18 +15,22 @@ from gateway.question import TokenLikelihood
 from privacy.deidentify import Restorer
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(msgspec.Struct, frozen=True):
     """Some of the answer. tokens: their ids, where they are known. call: one begins here.
 
-    more: whether the next of it is there already, so that both can go out together.
+    more: whether the next of it is there already, so that both can go out together. A msgspec
+    structure, as each piece makes one.
     """
 
-    text: str = field(repr=False)
-    tokens: tuple[int, ...] = field(default=(), repr=False)
-    likelihoods: tuple[TokenLikelihood, ...] = field(default=(), repr=False)
+    text: str
+    tokens: tuple[int, ...] = ()
+    likelihoods: tuple[TokenLikelihood, ...] = ()
     call: bool = False
     more: bool = False
+
+    def __repr__(self) -> str:
+        """Show nothing of what is said."""
+        return f"Said(call={self.call}, more={self.more})"
 
 
 class RemoteReading:

@@ -14,6 +14,8 @@ class StopWatcher:
 
     def feed(self, text: str) -> str:
         """Return what may be sent after `text` arrived; empty once stopped."""
+        if not self._stops:
+            return text
         if self.stopped:
             return ""
         self._held += text
