@@ -11,6 +11,7 @@ CLIENTS = 50
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_fifty_clients_are_all_answered_and_recorded(idle_home):
     home, keys = idle_home
     with serve(home, acknowledgement_s=10, queue_s=150, concurrency=4) as (process, url):

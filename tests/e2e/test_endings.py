@@ -148,6 +148,7 @@ def test_slow_log_means_503_and_its_late_intent_is_retracted(idle_home):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_gateway_that_is_told_to_stop_records_what_it_cuts_off(idle_home):
     home, keys = idle_home
     with serve(home, acknowledgement_s=30) as (process, url):

@@ -166,6 +166,7 @@ def test_slow_head_is_let_go(gateway):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_thousand_clients_that_leave_leave_nothing_behind(idle_home):
     home, keys = idle_home
     with serve(home, acknowledgement_s=20, queue_s=30, concurrency=2) as (process, url):

@@ -90,6 +90,7 @@ def test_gateway_does_not_start_on_a_log_that_its_anchor_contradicts(idle_home, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_gateways_share_one_database(idle_home, tmp_path):
     pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
     home, _ = idle_home

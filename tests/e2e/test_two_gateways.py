@@ -22,6 +22,8 @@ from tests.postgres_server import serving
 HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
 pytestmark = [
     pytest.mark.slow,
+    # Four starts of a gateway, each of which may take its time on a busy machine.
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not os.path.exists(HAPROXY), reason="haproxy is not installed"),  # noqa: PTH110
 ]
 CONFIG = """

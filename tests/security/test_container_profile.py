@@ -51,6 +51,7 @@ def test_profile_refuses_what_nobody_here_needs(code, call):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_whole_chain_runs_under_the_profile(tmp_path):
     ended = under("-m", "gateway", "demo", "--home", str(tmp_path / "home"), "--json", timeout=170)
     assert ended.returncode == 0, ended.stderr
