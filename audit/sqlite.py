@@ -20,20 +20,6 @@ PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF", "secure
 
 def engine(path: Path, *, busy_limit_s: float, begin_option: str) -> sa.Engine:
     """Return an engine over the file. begin_option: the execution option of writers."""
-    location = f"file:{quote(str(path.absolute()))}?mode=rw"
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            location, uri=True, timeout=busy_limit_s, isolation_level=None, check_same_thread=False
-        )
-        try:
-            for pragma in PRAGMAS:
-                connection.execute(f"PRAGMA {pragma}")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
     turns = Turns()
 
     def begin(connection: sa.Connection) -> None:
@@ -53,12 +39,32 @@ def engine(path: Path, *, busy_limit_s: float, begin_option: str) -> sa.Engine:
     def ended(connection: sa.Connection) -> None:
         turns.give_back(id(connection))
 
-    made = sa.create_engine(sa.URL.create("sqlite", database=str(path.absolute())), creator=connect)
+    made = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path.absolute())),
+        creator=lambda: _connected(path, busy_limit_s),
+    )
     sa.event.listen(made, "begin", begin)
     # Told just before it happens: who is called next waits that long for the file's lock, alone.
     sa.event.listen(made, "commit", ended)
     sa.event.listen(made, "rollback", ended)
     return made
+
+
+def _connected(path: Path, busy_limit_s: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?mode=rw",
+        uri=True,
+        timeout=busy_limit_s,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        for pragma in PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def create(path: Path) -> None:

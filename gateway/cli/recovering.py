@@ -26,7 +26,7 @@ from gateway.keyhistory import KeyHistory
 from gateway.settings import Settings, load
 from privacy import backup
 from privacy.aftermath import relived, unknown_to
-from privacy.backup import Envelope, with_recovery_key, with_shares
+from privacy.backup import Envelope, Sealed, Split, with_recovery_key, with_shares
 from privacy.errors import KeyringExists
 from privacy.keyring import Keyring
 from privacy.recovery import RecoveryKey
@@ -49,26 +49,23 @@ def back_up(
     """Back the keyring up, for k of n shares or a recovery key. Models and log are plain copies."""
     with opened(home) as session:
         now_s = int(datetime.now(UTC).timestamp())
-        written = []
+        made: Sealed | Split
+        written: list[Path] = []
         if recipient_file is not None:
             recipient = read_file(recipient_file).decode(errors="replace")
-            sealed = backup.sealed_backup(session.keyring, recipient=recipient, now_s=now_s)
-            data, backup_id = sealed.data, sealed.id
+            made = backup.sealed_backup(session.keyring, recipient=recipient, now_s=now_s)
         elif shares and threshold and shares_into:
             made = backup.split_backup(
                 session.keyring, threshold=threshold, shares=shares, now_s=now_s
             )
-            data, backup_id = made.data, made.id
-            for share in made.shares:
-                written.append(shares_into / f"share-{share.index}-of-{shares}.txt")
-                _write_new(written[-1], share.text().encode() + b"\n")
+            written = _written(made, shares_into)
         else:
             raise SettingsInvalid(
                 "Give --shares, --threshold and --shares-into, or --recipient-file."
             )
-        _write_new(file, data)
+        _write_new(file, made.data)
         detail = {"shares": shares or 0, "threshold": threshold or 0, "name": "keyring"}
-        session.record("key.backed_up", {**detail, "backup": backup_id})
+        session.record("key.backed_up", {**detail, "backup": made.id})
     if as_json:
         print_json({"file": str(file), "shares": [str(path) for path in written]})
     else:
@@ -78,6 +75,15 @@ def back_up(
             if written
             else "Only the private recovery key opens it: keep that away from this machine."
         )
+
+
+def _written(split: Split, directory: Path) -> list[Path]:
+    """Write each share to a file of its own, and return the files."""
+    count = len(split.shares)
+    files = [directory / f"share-{share.index}-of-{count}.txt" for share in split.shares]
+    for file, share in zip(files, split.shares, strict=True):
+        _write_new(file, share.text().encode() + b"\n")
+    return files
 
 
 def make_recovery_key(
