@@ -272,9 +272,9 @@ async def launch(
         on_end=on_end,
     )
     try:
-        if outer.group is not None:
-            outer.group.add(process.pid)
         with ours:
+            if outer.group is not None:
+                outer.group.add(process.pid)
             await asyncio.to_thread(send_weights, ours)
     except BaseException:
         await zygote.stop()

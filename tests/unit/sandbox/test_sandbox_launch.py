@@ -227,8 +227,6 @@ async def test_zygote_enters_its_group_before_it_gets_its_weights_and_takes_it_a
     assert (group.path / "cgroup.kill").read_text() == "1"
 
 
-# The weights' socket is left to the collector then.
-@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 async def test_zygote_that_cannot_enter_its_group_gets_no_weights(tmp_path):
     with pytest.raises(SandboxUnavailable, match="Delegate the group anew"):
         await launched(
