@@ -158,7 +158,9 @@ def write_settings(home: Home, settings: Settings) -> None:
     try:
         descriptor = os.open(home.settings, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
-        note(f"{home.settings} exists and is left as it is.")
+        there = home.settings.read_text(encoding="utf-8").splitlines()
+        lacks = "".join(f" Put this line there: {line}" for line in lines[1:] if line not in there)
+        note(f"{home.settings} exists and is left as it is.{lacks}")
         return
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")

@@ -56,6 +56,15 @@ def test_key_file_that_was_there_before_stays(tmp_path):
     assert key.read_bytes() == bytes_before
 
 
+def test_settings_that_name_another_key_file_are_kept_and_told_of(tmp_path):
+    home, key = tmp_path / "home", tmp_path / "key"
+    home.mkdir()
+    (home / "sealgate.toml").write_text('key_file = "/elsewhere"\n')
+    _, said = run("init", "--home", home, "--key-file", key)
+    assert f'Put this line there: key_file = "{key}"' in said
+    assert (home / "sealgate.toml").read_text() == 'key_file = "/elsewhere"\n'
+
+
 PROOF = "c2sp.org/tlog-proof@v1\n"
 
 
