@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from gateway.api.errors import envelope, refusal, refusal_headers
@@ -90,17 +91,20 @@ class Late:
     def __init__(self, make: Callable[[], App]) -> None:
         self._make = make
         self._lock = threading.Lock()
+        # Its own: who waits for it must not keep the threads that answers need.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="late")
         self._app: App | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
         if self._app is None and scope["type"] == "http":
             try:
-                await asyncio.to_thread(self.made)
+                await asyncio.get_running_loop().run_in_executor(self._thread, self.made)
             except Exception as error:  # noqa: BLE001 - the edge: the client gets the envelope.
                 _log.error("%s failed", scope.get(REQUEST_ID), exc_info=error)
                 await reply_refusal(send, refusal(error))
                 return
+            self._thread.shutdown(wait=False)
         await self.made()(scope, receive, send)
 
     def made(self) -> App:

@@ -77,11 +77,13 @@ async def test_requests_that_come_together_make_it_once_while_others_are_served(
         return told
 
     app = Direct({("GET", "/quick"): told}, Late(make))
-    waiting = [asyncio.create_task(app(scope(), receive, Sent())) for _ in range(3)]
+    waiting = [asyncio.create_task(app(scope(), receive, Sent())) for _ in range(50)]
     await asyncio.wait_for(begun.wait(), 60)
     quick = Sent()
     await app(scope("/quick"), receive, quick)
     assert quick[0]["status"] == 200
+    # However many wait, the threads that answers need are free.
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 60) == "free"
     assert not any(task.done() for task in waiting)
     release.set()
     await asyncio.wait_for(asyncio.gather(*waiting), 60)
