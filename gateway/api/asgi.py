@@ -35,6 +35,10 @@ BODY_LIMIT_S = 60.0
 _log = logging.getLogger("sealgate")
 
 
+# What uvloop says of a connection that it has closed itself.
+_CLOSED = "the handler is closed"
+
+
 class ClientGone(Exception):
     """The client closed its connection."""
 
@@ -58,7 +62,14 @@ class RequestIds:
             if message["type"] == "http.response.start":
                 headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
                 message = {**message, "headers": headers}
-            await send(message)
+            try:
+                await send(message)
+            except RuntimeError as error:
+                if _CLOSED not in str(error):
+                    raise
+                # The client is gone. uvicorn hears of it with the loop's next turn, and from then
+                # on lets go itself of what is sent.
+                await asyncio.sleep(0)
 
         await self._app(scope, receive, send_with_id)
 
