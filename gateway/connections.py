@@ -28,6 +28,28 @@ SEND_LIMIT_S = 60.0
 _LEAST_HOSTS = {"1.0": 0, "1.1": 1}
 
 
+class Guarded:
+    """What an answer is written to. Between a reset and word of it, uvloop's own would raise."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, unless there is nobody to send them to."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close the connection once what was written is sent."""
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is sent."""
+        return self._transport.is_closing()
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. Its requests also learn which client certificate it showed."""
 
@@ -98,6 +120,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._require_http1()
         super().on_headers_complete()
+        self.cycle.transport = Guarded(self.transport)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         """Hear of the connection's end from here on, however large the body was.

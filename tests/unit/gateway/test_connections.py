@@ -7,6 +7,7 @@ import socket
 
 import pytest
 import uvicorn
+import uvloop
 
 from gateway import connections
 from gateway.connections import BoundedProtocol
@@ -222,6 +223,34 @@ async def test_trailers_are_bounded_as_headers_are(port):
     trailers = b"a: b\r\n" * 10_000
     data = post(b"transfer-encoding: chunked\r\n", CHUNKED[:-2] + trailers + b"\r\n")
     assert b"HTTP/1.1 431 " in await exchange(port, data)
+
+
+def test_answer_to_a_connection_that_was_reset_goes_nowhere():
+    """uvloop closes a transport at once, and tells its protocol later."""
+
+    async def write():
+        loop = asyncio.get_running_loop()
+        here, there = socket.socketpair()
+        told = loop.create_future()
+
+        class Waiting(asyncio.Protocol):
+            def connection_lost(self, error):
+                told.set_result(error)
+
+        transport, _ = await loop.create_connection(Waiting, sock=here)
+        guarded = connections.Guarded(transport)
+        guarded.write(b"heard")
+        assert there.recv(9) == b"heard"
+        transport.abort()
+        with pytest.raises(RuntimeError):
+            transport.write(b"lost")
+        guarded.write(b"lost")
+        assert guarded.is_closing()
+        await told
+        here.close()
+        there.close()
+
+    uvloop.run(write())
 
 
 async def test_client_that_reads_nothing_is_let_go(port, monkeypatch):
