@@ -65,11 +65,10 @@ class RequestIds:
             try:
                 await send(message)
             except RuntimeError as error:
+                # The client is gone. uvicorn lets go of what is sent then, but tells only the last of
+                # the requests that stand in line on a connection.
                 if _CLOSED not in str(error):
                     raise
-                # The client is gone. uvicorn hears of it with the loop's next turn, and from then
-                # on lets go itself of what is sent.
-                await asyncio.sleep(0)
 
         await self._app(scope, receive, send_with_id)
 

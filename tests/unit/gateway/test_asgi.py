@@ -99,7 +99,7 @@ async def test_every_response_carries_its_own_request_id():
 
 @pytest.mark.parametrize(("told", "fails"), [("the handler is closed", False), ("other", True)])
 async def test_what_is_sent_to_a_connection_that_is_gone_is_let_go(told, fails):
-    """uvloop closes one that cannot be written to before its protocol hears of it."""
+    """Of requests in line on one connection, uvicorn tells the last alone that it ended."""
     after = []
 
     async def send(_):
