@@ -65,8 +65,8 @@ class RequestIds:
             try:
                 await send(message)
             except RuntimeError as error:
-                # The client is gone. uvicorn lets go of what is sent then, but tells only the last of
-                # the requests that stand in line on a connection.
+                # The client is gone. uvicorn lets go of what is sent then, but of the requests that
+                # stand in line on a connection it tells the last alone.
                 if _CLOSED not in str(error):
                     raise
 
