@@ -35,10 +35,6 @@ BODY_LIMIT_S = 60.0
 _log = logging.getLogger("sealgate")
 
 
-# What uvloop says of a connection that it has closed itself.
-_CLOSED = "the handler is closed"
-
-
 class ClientGone(Exception):
     """The client closed its connection."""
 
@@ -62,13 +58,7 @@ class RequestIds:
             if message["type"] == "http.response.start":
                 headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
                 message = {**message, "headers": headers}
-            try:
-                await send(message)
-            except RuntimeError as error:
-                # The client is gone. uvicorn lets go of what is sent then, but of the requests that
-                # stand in line on a connection it tells the last alone.
-                if _CLOSED not in str(error):
-                    raise
+            await send(message)
 
         await self._app(scope, receive, send_with_id)
 

@@ -1,5 +1,4 @@
 import asyncio
-import contextlib
 import json
 
 import pytest
@@ -95,23 +94,6 @@ async def test_every_response_carries_its_own_request_id():
         assert (b"x-request-id", seen[-1].encode()) in sent[0]["headers"]
     assert seen[0] != seen[1]
     assert all(request_id.startswith("req_") for request_id in seen)
-
-
-@pytest.mark.parametrize(("told", "fails"), [("the handler is closed", False), ("other", True)])
-async def test_what_is_sent_to_a_connection_that_is_gone_is_let_go(told, fails):
-    """Of requests in line on one connection, uvicorn tells the last alone that it ended."""
-    after = []
-
-    async def send(_):
-        raise RuntimeError(f"unable to perform operation on <TCPTransport closed=True>; {told}")
-
-    async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200})
-        after.append("went on")
-
-    with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
-        await RequestIds(app)({"type": "http"}, None, send)
-    assert bool(after) is not fails
 
 
 async def test_refusal_is_openais_envelope_with_the_headers_of_its_status():
