@@ -91,6 +91,15 @@ def writing(engine: sa.Engine) -> sa.Engine:
     return engine.execution_options(**{_WRITES: True})
 
 
+def changing(engine: sa.Engine) -> sa.Engine:
+    """Return the engine with transactions that change other tables than the log's.
+
+    SQLite has one lock for all of a file: there they wait their turn with the log's. A server
+    locks what is changed.
+    """
+    return writing(engine) if engine.dialect.name == "sqlite" else engine
+
+
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Give a connection that sees the log as it stood at its first query.

@@ -108,8 +108,6 @@ def _figures(runs: Runs, resident_mb: float) -> list[Figure]:
         _cpu(runs, "cpu_ratio_vs_litellm_sse", "sse"),
         _unlogged(runs, "added_p50_ms_c1", 50, "<= 0.5"),
         _unlogged(runs, "added_p99_ms_c1", 99, "<= 2"),
-        _added(runs, "added_p50_ms_c1_memory", "memory", 50, "<= 20"),
-        _added(runs, "added_p99_ms_c1_memory", "memory", 99, "<= 60"),
         _added(runs, "added_p50_ms_c1_fsync", "disk", 50, "<= 20"),
         _added(runs, "added_p99_ms_c1_fsync", "disk", 99, "<= 60"),
         _paced(runs),

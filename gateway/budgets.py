@@ -72,7 +72,7 @@ class Budgets:
         if not changes:
             return
         rows = [{"day": day, "subject": s, "tokens": t} for s, t in sorted(changes.items())]
-        with self._engine.begin() as connection:
+        with store.changing(self._engine).begin() as connection:
             connection.execute(_adding(self._engine.dialect.name), rows)
 
     def _stored(self, day: str) -> dict[str, int]:

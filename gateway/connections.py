@@ -6,7 +6,11 @@ to go on in another protocol is passed over. A client that reads nothing of its 
 """
 
 import asyncio
+import contextlib
+import fcntl
 import secrets
+import sys
+import termios
 from typing import Any
 
 import httptools
@@ -215,7 +219,19 @@ class BoundedProtocol(HttpToolsProtocol):
             self._patience = None
 
     def _unread(self) -> int:
-        return int(self.transport.get_write_buffer_size())
+        """Return how many bytes of the answer have not reached the client (tcp(7), SIOCOUTQ).
+
+        What the kernel has yet to deliver counts as well: it takes more from us only when a good
+        part of its own buffer is free, which a slow client may need minutes for.
+        """
+        undelivered = bytearray(4)
+        # A connection that ended meanwhile has none.
+        with contextlib.suppress(OSError, ValueError):
+            fcntl.ioctl(
+                self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, undelivered
+            )
+        queued = int.from_bytes(undelivered, sys.byteorder)
+        return int(self.transport.get_write_buffer_size()) + queued
 
     def _require_progress(self, before: int) -> None:
         """Look again later as long as the client reads, however slowly."""

@@ -95,7 +95,7 @@ class Credentials:
         Raises:
             LogUnavailable: It cannot be stored.
         """
-        with store.told(), self._engine.begin() as connection:
+        with store.told(), store.changing(self._engine).begin() as connection:
             self._insert(connection, credential, key)
 
     def succeed(
@@ -112,17 +112,19 @@ class Credentials:
         overlap: how long both work.
 
         Raises:
+            CredentialUnknown: The old one was revoked meanwhile; it has no successor.
             LogUnavailable: Neither is changed.
         """
         end_ms = _ms(now + overlap)
         statement = (
             credentials.update()
-            .where(credentials.c.id == credential_id)
+            .where(credentials.c.id == credential_id, credentials.c.revoked_ms.is_(None))
             .values(expires_ms=min(end_ms, successor.expires_ms or end_ms))
         )
-        with store.told(), self._engine.begin() as connection:
+        with store.told(), store.changing(self._engine).begin() as connection:
+            if connection.execute(statement).rowcount == 0:
+                raise _unknown(credential_id)
             self._insert(connection, successor, key)
-            connection.execute(statement)
 
     def working(self, credential_id: str, *, now: datetime) -> Credential:
         """Return a credential that works.
@@ -164,7 +166,7 @@ class Credentials:
             .where(credentials.c.id == credential_id, credentials.c.revoked_ms.is_(None))
             .values(revoked_ms=_ms(now))
         )
-        with self._engine.begin() as connection:
+        with store.changing(self._engine).begin() as connection:
             if connection.execute(statement).rowcount == 0:
                 raise _unknown(credential_id)
 

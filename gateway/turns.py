@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Turn:
-    """Remembers what was found until the turn ends. For any thread; only a loop's is served."""
+    """Remembers what was found until the turn ends. For one loop; other threads look themselves."""
 
     def __init__(self) -> None:
         self._found: dict[Hashable, Any] = {}

@@ -1,4 +1,4 @@
-"""When idle workers rehearse: while a processor has nothing else to do.
+"""When idle workers rehearse: while a processor has no answer of their pool to compute.
 
 A rehearsal takes about as long as a short answer. Of a pool that is kept busy it would take half
 of what its processors give, and a job would often meet a worker in the middle of one.

@@ -85,7 +85,7 @@ class Sessions:
         """
         token = secrets.token_urlsafe(32)
         ends = min(now + self.limits.longest, until or datetime.max.replace(tzinfo=UTC))
-        with self.engine.begin() as connection:
+        with store.changing(self.engine).begin() as connection:
             connection.execute(sessions.delete().where(self._over(now)))
             connection.execute(
                 sessions.insert().values(
@@ -115,13 +115,13 @@ class Sessions:
             return None
         if _ms(now) - row.seen_ms >= TOUCH_S * 1000:
             touched = sessions.update().where(sessions.c.id_hash == row.id_hash)
-            with self.engine.begin() as connection:
+            with store.changing(self.engine).begin() as connection:
                 connection.execute(touched.values(seen_ms=_ms(now)))
         return Session(principal, _moment(row.began_ms), _moment(row.ends_ms))
 
     def end(self, token: str) -> None:
         """End a session; one that is over already stays so."""
-        with self.engine.begin() as connection:
+        with store.changing(self.engine).begin() as connection:
             connection.execute(sessions.delete().where(sessions.c.id_hash == _hash(token)))
 
     def _over(self, now: datetime) -> "sa.ColumnElement[bool]":

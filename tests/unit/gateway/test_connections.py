@@ -276,6 +276,38 @@ async def test_client_that_reads_nothing_is_let_go(port, monkeypatch):
     writer.close()
 
 
+async def test_a_little_that_a_slow_client_read_is_seen(port, monkeypatch):
+    """Long before the kernel takes more of the answer from the gateway."""
+    paused = asyncio.Queue()
+    pause = BoundedProtocol.pause_writing
+
+    def pause_writing(self):
+        pause(self)
+        paused.put_nowait(self)
+
+    monkeypatch.setattr(BoundedProtocol, "pause_writing", pause_writing)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 10)
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"GET /much HTTP/1.1\r\nhost: x\r\n\r\n")
+        async with asyncio.timeout(LIMIT_S):
+            protocol = await paused.get()
+            await _settled(protocol)
+            held, unread = protocol.transport.get_write_buffer_size(), protocol._unread()
+            client.recv(48 << 10, socket.MSG_WAITALL)
+            while protocol._unread() >= unread:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+        assert protocol.transport.get_write_buffer_size() == held
+
+
+async def _settled(protocol):
+    """Wait until the client's kernel has taken all that it has room for."""
+    before = None
+    while before != (now := protocol._unread()):
+        before = now
+        await asyncio.sleep(0.5)
+
+
 async def test_client_that_reads_slowly_has_its_answer(port, monkeypatch):
     monkeypatch.setattr(connections, "SEND_LIMIT_S", 5)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

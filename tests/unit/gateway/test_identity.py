@@ -4,6 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from audit.store import open_log
+from audit.turns import Turns
 from gateway.errors import CredentialInvalid, CredentialUnknown
 from gateway.identity import KEY_PATTERN, Credentials, Role
 from gateway.issuance import draw
@@ -106,3 +107,29 @@ def test_key_of_an_earlier_pepper_works_until_that_pepper_is_gone(engine):
     peppers.pop()
     assert credentials.principal(old, now=NOW) is None
     assert credentials.principal(new, now=NOW).name == "new"
+
+
+def test_a_credential_that_was_revoked_meanwhile_has_no_successor(credentials):
+    credential, _ = add(credentials)
+    successor, key = draw(tenant="clinic", name="app", role=Role.CLIENT, now=NOW, expires=None)
+    credentials.revoke(credential.credential_id, now=NOW)
+    with pytest.raises(CredentialUnknown):
+        credentials.succeed(
+            credential.credential_id, successor, key, now=NOW, overlap=timedelta(hours=1)
+        )
+    assert credentials.principal(key, now=NOW) is None
+    assert len(credentials.list()) == 1
+
+
+def test_a_change_waits_its_turn_with_the_logs_entries(credentials, monkeypatch):
+    waited = []
+    take = Turns.take
+
+    def taken(self, holder, **limits):
+        waited.append(holder)
+        return take(self, holder, **limits)
+
+    credential, _ = add(credentials)
+    monkeypatch.setattr(Turns, "take", taken)
+    credentials.revoke(credential.credential_id, now=NOW)
+    assert len(waited) == 1
