@@ -47,8 +47,7 @@ SHORT = Job(
     seed=bytes(32),
 )
 ANSWER_TOKENS = 16
-# Between two requests that are not in a hurry.
-REHEARSAL_S = 0.3
+REHEARSAL_S = 0.3  # Between two requests that are not in a hurry.
 MEMORY_TOKENS = 64
 
 
