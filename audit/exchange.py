@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from struct import Struct, pack
 from typing import Any
 
+# A server that neither takes nor sends anything for so long counts as gone.
+SILENCE_LIMIT_S = 30.0
 # Format code of the wire protocol: values as the server keeps them.
 _BINARY = 1
 # An array's elements: a type's object id (pg_type.h).
@@ -34,19 +36,24 @@ class Exchange:
     """One exchange over an idle connection. After an error the connection is to be dropped.
 
     pgconn: psycopg's handle of libpq's connection. pq: the module that it comes from. prepared:
-    the connection's own memory of what was prepared on it, statement to name.
+    the connection's own memory of what was prepared on it, statement to name. turn_limit_s: how
+    long the server may wait for a lock, and be silent meanwhile.
     """
 
-    def __init__(self, pgconn: Any, *, pq: Any, prepared: dict[str, bytes]) -> None:
+    def __init__(
+        self, pgconn: Any, *, pq: Any, prepared: dict[str, bytes], turn_limit_s: float = 0.0
+    ) -> None:
         self._pgconn = pgconn
         self._pq = pq
         self._prepared = prepared
+        self._turn_limit_s = turn_limit_s
         self._sent: list[bool] = []
 
     def send(self, statement: str, *values: bytes | None) -> None:
         """Send a statement and go on. values: of its parameters $1, $2 ..., in binary.
 
         Raises:
+            Refused: The server takes nothing more.
             Error: psycopg's, where the connection is gone.
         """
         if not self._sent:
@@ -66,33 +73,34 @@ class Exchange:
         """Wait for the server; return the rows of every statement since the last answers.
 
         Raises:
-            Refused: It refused one; those behind it were not run.
+            Refused: It refused one, and those behind it were not run; or it does not answer, or
+                answers something else.
             Error: psycopg's, where the connection is gone.
         """
+        status = self._pq.ExecStatus
         self._pgconn.pipeline_sync()
         self._flush()
-        answers, refusal = [], None
+        answers = []
         for asked in self._sent:
-            result = self._result()
-            if result is None:
-                raise Refused("the server is gone")
-            if result.status in (
-                self._pq.ExecStatus.FATAL_ERROR,
-                self._pq.ExecStatus.PIPELINE_ABORTED,
-            ):
-                refusal = refusal or self._refusal(result)
-            elif asked:
+            result = self._expected(status.COMMAND_OK, status.TUPLES_OK)
+            if asked:
                 answers.append(_rows(result))
-            # Each statement's results end with none at all.
-            while self._result() is not None:
-                pass
+            if self._result() is not None:
+                raise Refused("a statement was answered twice")
         # The last to come says that the exchange is over.
-        self._result()
+        self._expected(status.PIPELINE_SYNC)
         self._pgconn.exit_pipeline_mode()
         self._sent = []
-        if refusal is not None:
-            raise refusal
         return answers
+
+    def _expected(self, *statuses: int) -> Any:
+        """Return the next result, which must have one of the statuses."""
+        result = self._result()
+        if result is None:
+            raise Refused("the server is gone")
+        if result.status not in statuses:
+            raise self._refusal(result)
+        return result
 
     def _flush(self) -> None:
         """Hand over all that waits to be sent, taking in answers so that the server can go on."""
@@ -109,10 +117,15 @@ class Exchange:
     def _wait(self, events: int) -> None:
         poll = select.poll()
         poll.register(self._pgconn.socket, events)
-        poll.poll()
+        limit_s = SILENCE_LIMIT_S + self._turn_limit_s
+        if not poll.poll(limit_s * 1000):
+            raise Refused(f"the server did not answer within {limit_s:g} s")
 
     def _refusal(self, result: Any) -> Refused:
         state = result.error_field(self._pq.DiagnosticField.SQLSTATE) or b""
+        if not result.error_message:
+            # What is no error has no message.
+            return Refused(f"the server answered {self._pq.ExecStatus(result.status).name}")
         return Refused(result.get_error_message().strip(), state.decode())
 
 

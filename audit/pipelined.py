@@ -14,11 +14,14 @@ import sqlalchemy as sa
 from audit import rows as plain
 from audit import store
 from audit.exchange import Exchange, Refused, Row, array, integer, read_integer
-from audit.postgres import LOCKING
+from audit.postgres import LOCKING, TURN_LIMIT
 from audit.rows import Head, Rows
 
 # So many entries of other writers are taken in by the first exchange; more are read as they come.
 AT_ONCE = 4096
+# Each statement sees what was committed when it began. Where the database's own default is
+# stricter, all would see what was committed before the turn was waited for, and be refused.
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _HEAD = "SELECT size, root, frontier FROM head"
 _LEAVES = "SELECT idx, leaf_hash FROM leaf WHERE idx >= $1 ORDER BY idx LIMIT $2"
 _NEWEST = "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"
@@ -57,7 +60,10 @@ def batch(connection: sa.Connection) -> Iterator[Rows]:
         # What is prepared lasts as long as the driver's connection, and so does this dictionary.
         prepared = connection.connection.info.setdefault("prepared", {})
         driver: Any = connection.connection.driver_connection
-        yield _Pipelined(Exchange(driver.pgconn, pq=module.pq, prepared=prepared))
+        limit_s = connection.get_execution_options()[TURN_LIMIT]
+        yield _Pipelined(
+            Exchange(driver.pgconn, pq=module.pq, prepared=prepared, turn_limit_s=limit_s)
+        )
     except (module.Error, Refused) as error:
         raise store.failure(error) from error
 
@@ -75,9 +81,9 @@ class _Pipelined:
     def look(self, start: int, uids: Sequence[str]) -> None:
         """Take the lock, and ask for the head, the entries from `start` on, the uids' places."""
         exchange = self._exchange
-        exchange.send("BEGIN")
+        exchange.send(_BEGIN)
         exchange.send(LOCKING)
-        # Each statement sees what was committed when it began: after the lock was taken.
+        # What is read from here on holds all that was committed before the lock was taken.
         exchange.send(_HEAD)
         exchange.send(_LEAVES, integer(start), integer(AT_ONCE))
         exchange.send(_PLACES, array("text", uids))

@@ -15,12 +15,26 @@ from audit.errors import LogUnavailable
 LOCK = 0x5EA1_6A7E
 # Waits for the turn to write, which lasts until the transaction ends. Taking it twice is harmless.
 LOCKING = f"SELECT FROM pg_advisory_xact_lock({LOCK})"
+# An execution option of ours: the longest wait for that turn, in seconds.
+TURN_LIMIT = "sealgate_turn_limit_s"
 CONNECT_LIMIT_S = 5
+# A peer that is gone without a word, or a network that drops everything, is told within about 30 s
+# by the kernel (libpq's connection parameters). A server that stands still is not: see
+# `exchange.SILENCE_LIMIT_S`.
+LIVENESS = {
+    "keepalives": 1,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 DRIVER = "postgresql+psycopg"
 # psycopg's `pq.Format.BINARY`; importing it would make the driver more than an extra.
 _BINARY = 1
 # What must not be off, or an acknowledged commit can be lost or torn.
 DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
+# What the database must keep text in.
+ENCODING = "UTF8"
 
 
 def engine(url: str, *, busy_limit_s: float, begin_option: str) -> sa.Engine:
@@ -33,8 +47,15 @@ def engine(url: str, *, busy_limit_s: float, begin_option: str) -> sa.Engine:
         parsed = sa.make_url(url).set(drivername=DRIVER)
         made = sa.create_engine(
             parsed,
+            # A turn is waited for by a statement, and those behind it must see what came meanwhile,
+            # whatever the database's own default is.
+            isolation_level="READ COMMITTED",
+            execution_options={TURN_LIMIT: busy_limit_s},
             connect_args={
                 "connect_timeout": CONNECT_LIMIT_S,
+                # The exchange sends and reads UTF-8, whatever the role or its environment prefers.
+                "client_encoding": "utf8",
+                **LIVENESS,
                 "options": f"-c lock_timeout={round(busy_limit_s * 1000)}",
             },
         )
@@ -44,7 +65,7 @@ def engine(url: str, *, busy_limit_s: float, begin_option: str) -> sa.Engine:
         ) from None
     except ModuleNotFoundError:
         raise LogUnavailable(
-            "PostgreSQL needs its driver: install the extra `sealgate[postgres]`."
+            "PostgreSQL needs its driver: pip install 'sealgate[postgres]'."
         ) from None
 
     def begin(connection: sa.Connection) -> None:
@@ -52,7 +73,7 @@ def engine(url: str, *, busy_limit_s: float, begin_option: str) -> sa.Engine:
             connection.exec_driver_sql(LOCKING)
 
     sa.event.listen(made, "begin", begin)
-    sa.event.listen(made, "connect", _require_durability)
+    sa.event.listen(made, "connect", _require_fit)
     sa.event.listen(made, "connect", _stream_in_binary)
     return made
 
@@ -94,13 +115,24 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[st
         raise LogUnavailable(f"The log cannot be used: {error}.") from error
 
 
-def _require_durability(connection: Any, _record: object) -> None:
+def _require_fit(connection: Any, _record: object) -> None:
+    """Refuse a server that may lose what it acknowledged, or a database that changes text."""
     with connection.cursor() as cursor:
         for name in DURABILITY:
-            cursor.execute(f"SHOW {name}")
-            if cursor.fetchone()[0] == "off":
+            if _shown(cursor, name) == "off":
                 raise LogUnavailable(
                     f"The database runs with {name}=off and would acknowledge entries that a "
                     "crash loses. Turn it on."
                 )
+        encoding = _shown(cursor, "server_encoding")
+        if encoding != ENCODING:
+            raise LogUnavailable(
+                f"The database is encoded in {encoding}, and the log's text is {ENCODING}. Make "
+                f"another one: CREATE DATABASE name ENCODING '{ENCODING}' TEMPLATE template0."
+            )
     connection.rollback()
+
+
+def _shown(cursor: Any, name: str) -> str:
+    shown: str = cursor.execute(f"SHOW {name}").fetchone()[0]
+    return shown
