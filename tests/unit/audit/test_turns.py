@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from audit import sqlite
 from audit.store import open_log, writing
 from audit.turns import Turns
+from tests.waiting import until
 
 PATIENCE_S = 60
 
@@ -25,8 +26,7 @@ def test_turns_come_in_the_order_they_were_asked_for():
         before = len(turns._waiting)
         asked.append(threading.Thread(target=wait, args=(holder,)))
         asked[-1].start()
-        while len(turns._waiting) == before:
-            pass
+        until(lambda before=before: len(turns._waiting) > before)
     turns.give_back(1)
     for each in asked:
         each.join(PATIENCE_S)
@@ -73,8 +73,7 @@ def test_writer_that_begins_again_at_once_lets_who_waits_write_first(tmp_path, m
         with writing(log).begin() as connection:
             connection.execute(sa.text("DELETE FROM beside"))
             waiting.start()
-            while not turns._waiting:
-                pass
+            until(lambda: turns._waiting)
         write("again")
         waiting.join(PATIENCE_S)
         with log.connect() as connection:
