@@ -99,14 +99,6 @@ class Frontier:
         return root
 
 
-def root_of(leaves: Iterable[bytes]) -> bytes:
-    """Return the root over leaf hashes."""
-    frontier = Frontier()
-    for leaf in leaves:
-        frontier.append(leaf)
-    return frontier.root()
-
-
 def perfect_ranges(leaves: Range) -> list[Range]:
     """Split a range that starts where a subtree of its length could into perfect subtrees.
 

@@ -5,13 +5,11 @@ Needs the extra `anchors` (rfc3161-client). The receipt is the authority's whole
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from http import HTTPStatus
 
 from cryptography import x509
 from rfc3161_client import (  # type: ignore[import-not-found, unused-ignore]
     TimestampRequestBuilder,
-    TimeStampResponse,
     VerificationError,
     VerifierBuilder,
     decode_timestamp_response,
@@ -57,20 +55,10 @@ class TimestampAuthority:
         """Check the stamp; see `Anchor.check`."""
         self._verify(note, receipt, nonce=None)
 
-    def stamped_at(self, note: str, receipt: bytes) -> datetime:
-        """Return the time that the authority signed.
-
-        Raises:
-            AnchorFailed: The stamp does not hold.
-        """
-        stamped: datetime = self._verify(note, receipt, nonce=None).tst_info.gen_time
-        return stamped
-
-    def _verify(self, note: str, receipt: bytes, *, nonce: int | None) -> TimeStampResponse:
+    def _verify(self, note: str, receipt: bytes, *, nonce: int | None) -> None:
         verifier = VerifierBuilder(roots=list(self.roots), nonce=nonce).build()
         try:
             response = decode_timestamp_response(receipt)
             verifier.verify_message(response, note.encode())
         except (VerificationError, ValueError) as error:
             raise AnchorFailed(f"The time stamp of {self.url} does not hold: {error}.") from None
-        return response

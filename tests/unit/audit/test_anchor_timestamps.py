@@ -9,6 +9,8 @@ from tests.witness_server import listening
 pytest.importorskip("rfc3161_client", reason="the extra `anchors` is not installed")
 pytest.importorskip("asn1crypto", reason="asn1crypto is not installed")
 
+from rfc3161_client import decode_timestamp_response
+
 from audit.anchors.timestamp import TimestampAuthority
 from tests.timestamp_authority import GENERATED, Authority
 
@@ -39,7 +41,7 @@ def test_stamp_holds_and_tells_the_authoritys_time(filled, authority):
     assert attempt(filled, client) is None
     note = filled.verify().note
     receipt = client.keep(note, since=0, proof_from=lambda _: [], now_ms=NOW_MS)
-    assert client.stamped_at(note, receipt) == GENERATED
+    assert decode_timestamp_response(receipt).tst_info.gen_time == GENERATED
     assert [head.size for head in anchoring.check(filled.engine, [client], **filled.trust)] == [3]
 
 

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from audit import evidence, exports
-from audit.merkle import leaf_hash, root_of
+from audit.merkle import leaf_hash
+from tests.trees import root_of
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import pytest
 from audit.activity import Event
 from audit.checkpoint import Checkpoint, VerifierKey, verify
 from audit.events import BODY_LIMIT_BYTES
-from audit.merkle import leaf_hash, root_of
+from audit.merkle import leaf_hash
 from audit.proof import CONSISTENCY_FORMAT, PROOF_FORMAT, TLOG_PROOF
 from audit.store import metadata
+from tests.trees import root_of
 
 FORMATS = Path(__file__).parents[3] / "docs" / "formats"
 SCHEMA = {

@@ -14,10 +14,10 @@ from audit.merkle import (
     inclusion_ranges,
     leaf_hash,
     node_hash,
-    root_of,
     verify_consistency,
     verify_inclusion,
 )
+from tests.trees import root_of
 
 # The tree of Certificate Transparency's own tests (merkle_tree_test.cc): leaves, the root after
 # each, two audit paths and two consistency proofs.

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from audit import store, tiles
 from audit.errors import LogTampered, TileUnknown
-from audit.merkle import leaf_hash, root_of
+from audit.merkle import leaf_hash
 from audit.publication import publish, verify_tiles
 from audit.tiles import Tile
+from tests.trees import root_of
 
 # One full tile of leaves, and a part of the next.
 SIZE = 300

@@ -14,11 +14,11 @@ from audit.merkle import (
     consistency_ranges,
     inclusion_ranges,
     perfect_ranges,
-    root_of,
     verify_consistency,
     verify_inclusion,
 )
 from audit.store import open_log
+from tests.trees import root_of
 
 # Two levels of nodes above the leaves, and neither of them even.
 LEAVES = 2 * 65_536 + 3 * 256 + 77
