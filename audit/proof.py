@@ -4,8 +4,6 @@ Two kinds, in docs/formats/log-v1.md: the entries of one request with their incl
 the proof that the log only grew since an earlier checkpoint.
 """
 
-import base64
-import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import sqlalchemy as sa
 from audit import checkpoint, events, merkle, store, tree
 from audit.canonical import decode as decode_canonical
 from audit.checkpoint import Checkpoint
+from audit.documents import base64_of, bytes_of, fields_of, hash_of, text_of
 from audit.errors import (
     CheckpointInvalid,
     EventInvalid,
@@ -23,12 +22,10 @@ from audit.errors import (
     ProofInvalid,
     RequestUnknown,
 )
-from audit.merkle import HASH_BYTES
 
 PROOF_FORMAT = "sealgate-proof-v1"
 CONSISTENCY_FORMAT = "sealgate-consistency-v1"
 TLOG_PROOF = "c2sp.org/tlog-proof@v1"
-DOCUMENT_LIMIT_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +92,8 @@ def prove(engine: sa.Engine, request_id: str) -> str:
         entries = []
         for index, body in rows:
             path = [root(each) for each in merkle.inclusion_ranges(index, size)]
-            entries.append({"event": _base64(body), "proof": _tlog_proof(index, path, note)})
-    return _json({"format": PROOF_FORMAT, "request_id": request_id, "entries": entries})
+            entries.append({"event": base64_of(body), "proof": _tlog_proof(index, path, note)})
+    return text_of({"format": PROOF_FORMAT, "request_id": request_id, "entries": entries})
 
 
 def verify_proof(
@@ -110,7 +107,7 @@ def verify_proof(
         ProofInvalid: It is malformed, or an entry is not in the log that the key signs.
     """
     # 1. The document's form.
-    fields = _fields(document, PROOF_FORMAT, {"request_id": str, "entries": list})
+    fields = fields_of(document, PROOF_FORMAT, {"request_id": str, "entries": list})
     if not fields["entries"]:
         raise ProofInvalid("The proof holds no entry.")
     # 2. Every entry, under one and the same checkpoint.
@@ -157,12 +154,12 @@ def consistency(
             )
         root = tree.roots(connection)
         path = [root(each) for each in merkle.consistency_ranges(old.size, size)]
-    document = _json(
+    document = text_of(
         {
             "format": CONSISTENCY_FORMAT,
             "old": old_note,
             "new": note,
-            "hashes": [_base64(each) for each in path],
+            "hashes": [base64_of(each) for each in path],
         }
     )
     try:
@@ -184,13 +181,13 @@ def verify_consistency(
     Raises:
         ProofInvalid: It is malformed, or the newer tree does not extend the older one.
     """
-    fields = _fields(document, CONSISTENCY_FORMAT, {"old": str, "new": str, "hashes": list})
+    fields = fields_of(document, CONSISTENCY_FORMAT, {"old": str, "new": str, "hashes": list})
     trust = _Trust(origin, public_key, earlier)
     old, new = trust.proved_checkpoint(fields["old"]), trust.proved_checkpoint(fields["new"])
     merkle.verify_consistency(
         old_size=old.size,
         size=new.size,
-        path=[_hash(each) for each in fields["hashes"]],
+        path=[hash_of(each) for each in fields["hashes"]],
         old_root=old.root,
         root=new.root,
     )
@@ -216,7 +213,7 @@ def _newest(connection: sa.Connection) -> tuple[int, str]:
 
 
 def _tlog_proof(index: int, path: list[bytes], note: str) -> str:
-    lines = [TLOG_PROOF, f"index {index}", *(_base64(each) for each in path)]
+    lines = [TLOG_PROOF, f"index {index}", *(base64_of(each) for each in path)]
     return "\n".join(lines) + "\n\n" + note
 
 
@@ -224,7 +221,7 @@ def _verify_entry(fields: Any, request_id: str, trust: _Trust) -> tuple[ProvedEn
     if not isinstance(fields, dict) or set(fields) != {"event", "proof"}:
         raise ProofInvalid("An entry of the proof has an event and a proof, and nothing else.")
     # a. The event's bytes have one reading, and are of this request.
-    body = _unbase64(fields["event"])
+    body = bytes_of(fields["event"])
     try:
         entry = events.decode(body)
     except EventInvalid as error:
@@ -249,52 +246,4 @@ def _parse_tlog_proof(text: Any) -> tuple[int, list[bytes], str]:
         raise ProofInvalid(f"An entry's proof is not a {TLOG_PROOF}.")
     if not lines[0].startswith("index "):
         raise ProofInvalid("An entry's proof does not name its index.")
-    return int(index), [_hash(line) for line in lines[1:]], note
-
-
-def _fields(document: str | bytes, form: str, members: dict[str, type]) -> dict[str, Any]:
-    """Read a document that has exactly these members beside its format."""
-    if len(document) > DOCUMENT_LIMIT_BYTES:
-        raise ProofInvalid("The document is too long.")
-    try:
-        fields = json.loads(document, object_pairs_hook=_once)
-    except (ValueError, RecursionError):
-        raise ProofInvalid("The document is not JSON.") from None
-    if not isinstance(fields, dict) or fields.get("format") != form:
-        raise ProofInvalid(f"The document is not a {form}.")
-    right = set(fields) == {"format", *members}
-    if not right or any(not isinstance(fields[name], kind) for name, kind in members.items()):
-        raise ProofInvalid(f"The document has other members than a {form}.")
-    return fields
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a name that comes twice: readers differ on which one counts."""
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise ProofInvalid("A name comes twice in the document.")
-    return dict(pairs)
-
-
-def _hash(text: Any) -> bytes:
-    data = _unbase64(text)
-    if len(data) != HASH_BYTES:
-        raise ProofInvalid("A hash of the proof is malformed.")
-    return data
-
-
-def _unbase64(text: Any) -> bytes:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError, TypeError):
-        data = b""
-    if _base64(data) != text:
-        raise ProofInvalid("The document holds malformed base64.")
-    return data
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _json(document: dict[str, Any]) -> str:
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return int(index), [hash_of(line) for line in lines[1:]], note
