@@ -88,7 +88,7 @@ def _several(pattern: str, group: int = 0) -> Recogniser:
     """Recognise two words or more: what is left of a heading by itself is no name."""
 
     def accept(text: str) -> bool:
-        return " " in text.strip() and _is_name(text)
+        return len(text.split()) > 1 and _is_name(text)
 
     return Recogniser("name", re.compile(pattern), group, accept, _before_name, likely=True)
 
@@ -103,7 +103,7 @@ PLACES = (
     _place(
         rf"\b\d{{1,6}} (?:[NSEW]\.? |North |South |East |West )?"
         rf"(?:{NAME} |\d{{1,3}}(?:st|nd|rd|th) ){{1,4}}{STREET}"
-        r"(?:,? (?:Apt|Unit|Suite|Ste|Floor|#)\.? ?\w{1,10})?"
+        r"(?:,? (?:Apt|Unit|Suite|Ste|Floor|#)\.? ?\w{1,40})?"
     ),
     _place(r"\bP\.?O\.? Box \d{1,6}\b"),
     _place(

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 CODE = r"[A-Z0-9](?:[A-Z0-9-]{2,20})[A-Z0-9]"
 # No recogniser looks beyond a bounded stretch of text from where it begins: one that could would
-# take the square of a text's length, and any caller may send one that is made for it.
-_GAP = r"\s{0,8}"
+# take the square of a text's length, and any caller may send one that is made for it. Blanks alone
+# have no bound, for forms set values far from their labels: none begins among them, and what takes
+# a run of them gives none back (`*+`), so that a text's runs are read a fixed number of times.
+_GAP = r"\s*+"
 
 
 @dataclass(frozen=True, slots=True)

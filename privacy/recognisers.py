@@ -54,9 +54,9 @@ def _pattern(kind: str, pattern: str, group: int = 0, flags: int = 0) -> Recogni
 
 _MACHINES = (
     _pattern("email", r"[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}"),
-    _pattern("url", r"\b(?:https?://|www\.)[^\s<>\"')\]]{3,500}[^\s<>\"')\].,;]"),
+    _pattern("url", r"\b(?:https?://|www\.)[^\s<>\"')\]]{3,8000}[^\s<>\"')\].,;]"),
     _likely(
-        "url", rf"\b(?:[a-z0-9-]{{1,63}}\.){{1,4}}(?:{_SITES})\b(?:/[^\s<>\"')\].,;]{{0,500}})?"
+        "url", rf"\b(?:[a-z0-9-]{{1,63}}\.){{1,4}}(?:{_SITES})\b(?:/[^\s<>\"')\].,;]{{0,8000}})?"
     ),
     # A name in a social network.
     _likely("url", r"(?<![\w@.])@[A-Za-z0-9_]{3,30}\b"),
@@ -176,10 +176,10 @@ _DATES = (
 # 164.514(b)(2)(i)(C): every age over 89.
 _AGES = (
     _pattern("age", r"\b(9\d|1[0-2]\d)(?=[ -]?(?:years?|yrs?|y/?o|y\.o)\b)", 1, re.IGNORECASE),
-    _pattern("age", r"\b(?:aged?|age of|age is|turned|turns|is now)[:,]? (9\d|1[0-2]\d)\b", 1,
-             re.IGNORECASE),
+    _pattern("age", rf"\b(?:aged?|age of|age is|turned|turns|is now)[:,]?{BLANKS}(9\d|1[0-2]\d)\b",
+             1, re.IGNORECASE),
     _pattern("age", rf"\b({_SPELT})(?=[ -]years?\b)", 1, re.IGNORECASE),
-    _pattern("age", rf"\b(?:aged?|age of|turned|turns) ({_SPELT})\b", 1, re.IGNORECASE),
+    _pattern("age", rf"\b(?:aged?|age of|turned|turns)[:,]?{BLANKS}({_SPELT})\b", 1, re.IGNORECASE),
     _pattern("age", r"\bin (?:his|her|their|the) (90s|nineties)\b", 1, re.IGNORECASE),
 )  # fmt: skip
 

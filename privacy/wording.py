@@ -4,8 +4,8 @@ MONTHS = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?"
     r"|Sep(?:t(?:ember)?)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\.?"
 )
-# Bounded, as every piece of a pattern is: `recogniser` says why.
-BLANKS = r"[ \t]{1,8}"
+# Of any length, and none given back: `recogniser` says why.
+BLANKS = r"[ \t]++"
 # With a second capital where names have one: McAllister, O'Neill, Saint-Clair.
 NAME = (
     r"(?:(?:Mac|Mc|Fitz|De|Di|La|Le|Van)(?=[A-Z])|[OD]['\u2019](?=[A-Z]))?"
