@@ -63,7 +63,7 @@ def test_refusal_names_the_first_cause_and_nothing_behind_it_is_run(exchange, co
     for number in (1, 1, 2):
         exchange.send(insert, integer(number))
     exchange.send("COMMIT")
-    with pytest.raises(Refused, match="^duplicate key") as refused:
+    with pytest.raises(Refused, match=r"^duplicate key") as refused:
         exchange.answers()
     assert refused.value.sqlstate == "23505"
     connection.close()
