@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None,
         pattern=r"^postgresql://(?:[^:/@?]*@)?[^@]*$",
-        description="UTF-8 PostgreSQL for the log and credentials of several gateways; no password.",
+        description="UTF-8 PostgreSQL for several gateways' log and credentials; no password.",
     )
     tiles_directory: Path | None = Field(
         default=None, description="Directory that the log's tiles are published in as files."
