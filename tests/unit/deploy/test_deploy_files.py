@@ -112,6 +112,15 @@ def test_settings_that_deployments_name_exist():
     assert named <= known
 
 
+def test_settings_of_the_compose_file_are_taken(monkeypatch, tmp_path):
+    from gateway.settings import Settings  # noqa: PLC0415
+
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    for name, value in compose["services"]["gateway"]["environment"].items():
+        monkeypatch.setenv(name, value)
+    assert Settings(home=tmp_path).database_url == "postgresql://sealgate@database/sealgate"
+
+
 def test_compose_bounds_what_its_services_log_and_use():
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     for service in compose["services"].values():
