@@ -116,7 +116,8 @@ def test_no_more_steps_than_planned_are_made(begin, train, model, optimizer, rec
 def test_a_step_that_draws_nobody_is_a_step_of_noise(begin, model, optimizer, records):
     lonely = DataLoader(records, batch_size=1)
     start = model.weight.detach().clone()
-    with begin(loader=lonely, noise_multiplier=5.0, steps=40) as run:
+    # However many a step draws, it is one batch: what is counted are the steps that drew somebody.
+    with begin(loader=lonely, noise_multiplier=5.0, steps=40, microbatch=32) as run:
         seen = 0
         for batch in run.loader:
             seen += 1
