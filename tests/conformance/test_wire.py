@@ -73,6 +73,13 @@ def events(gateway, route, ask):
     return [json.loads(each) for each in (told[:-1] if done else told)], done
 
 
+def answered(gateway, ask):
+    """Return the decoded whole answer to a chat request."""
+    return json.loads(
+        send(gateway, "POST", "/v1/chat/completions", body=json.dumps(ask).encode())[2]
+    )
+
+
 def unchunked(body):
     found = b""
     while body:
@@ -147,14 +154,7 @@ def test_streamed_choices_are_told_apart_by_their_index(gateway):
     for chunk in chunks:
         (choice,) = chunk["choices"]
         streamed[choice["index"]].append(choice)
-    whole = json.loads(
-        send(
-            gateway,
-            "POST",
-            "/v1/chat/completions",
-            body=json.dumps(ask | {"stream": False}).encode(),
-        )[2]
-    )
+    whole = answered(gateway, ask | {"stream": False})
     for index, told in streamed.items():
         assert told[0]["delta"]["role"] == "assistant"
         assert all("role" not in choice["delta"] for choice in told[1:])
@@ -166,8 +166,7 @@ def test_streamed_choices_are_told_apart_by_their_index(gateway):
 
 
 def test_whole_answer_says_null_where_nothing_is(gateway):
-    _, _, body = send(gateway, "POST", "/v1/chat/completions", body=json.dumps(ASK).encode())
-    (choice,) = json.loads(body)["choices"]
+    (choice,) = answered(gateway, ASK)["choices"]
     assert choice["logprobs"] is None
     assert choice["message"]["refusal"] is None
     assert "tool_calls" not in choice["message"]
@@ -177,8 +176,7 @@ def test_whole_answer_says_null_where_nothing_is(gateway):
 def test_any_of_four_stop_strings_cuts_wherever_tokens_end(gateway, streamed):
     """Each beginning and end within the answer, so that some lie across its tokens."""
     ask = ASK | {"max_tokens": 10}
-    _, _, body = send(gateway, "POST", "/v1/chat/completions", body=json.dumps(ask).encode())
-    text = json.loads(body)["choices"][0]["message"]["content"]
+    text = answered(gateway, ask)["choices"][0]["message"]["content"]
     for begin in range(1, min(len(text) - 4, 12)):
         stop = text[begin : begin + 4]
         stopped = ask | {"stop": ["\x01", "never said", stop, "\u2603"]}
@@ -188,17 +186,13 @@ def test_any_of_four_stop_strings_cuts_wherever_tokens_end(gateway, streamed):
             told = "".join(choice["delta"].get("content", "") for choice in choices)
             reason = choices[-1]["finish_reason"]
         else:
-            raw = send(gateway, "POST", "/v1/chat/completions", body=json.dumps(stopped).encode())[
-                2
-            ]
-            (choice,) = json.loads(raw)["choices"]
+            (choice,) = answered(gateway, stopped)["choices"]
             told, reason = choice["message"]["content"], choice["finish_reason"]
         assert (told, reason) == (text[: text.index(stop)], "stop")
 
 
 def test_text_that_waited_for_a_stop_string_comes_when_the_answer_ends(gateway):
-    _, _, body = send(gateway, "POST", "/v1/chat/completions", body=json.dumps(ASK).encode())
-    text = json.loads(body)["choices"][0]["message"]["content"]
+    text = answered(gateway, ASK)["choices"][0]["message"]["content"]
     # Its last characters begin this string, and nothing completes it.
     ask = ASK | {"stop": text[-3:] + "\x01", "stream": True}
     chunks, _ = events(gateway, "chat/completions", ask)
@@ -235,11 +229,7 @@ def test_control_tokens_of_any_role_are_text(gateway):
         if role == "tool":
             turns[0]["tool_call_id"] = "c"
         ask = ASK | {"messages": turns, "max_tokens": 1}
-        spent = json.loads(
-            send(gateway, "POST", "/v1/chat/completions", body=json.dumps(ask).encode())[2]
-        )["usage"]["prompt_tokens"]
+        spent = answered(gateway, ask)["usage"]["prompt_tokens"]
         turns[0]["content"] = "x"
-        plain = json.loads(
-            send(gateway, "POST", "/v1/chat/completions", body=json.dumps(ask).encode())[2]
-        )["usage"]["prompt_tokens"]
+        plain = answered(gateway, ask)["usage"]["prompt_tokens"]
         assert spent > plain + 10
