@@ -1,6 +1,5 @@
 """Pools of real, locked workers whose engine does what the test tells it to."""
 
-import fcntl
 import os
 import socket
 from contextlib import asynccontextmanager
@@ -11,18 +10,8 @@ import pytest_asyncio
 
 from sandbox.limits import Limits
 from sandbox.pool import Pool
-from tests.security.hostile import HERE, WEIGHTS
+from tests.security.hostile import HERE, send_weights
 from tests.waiting import happened
-
-
-def send_weights(connection):
-    """Send a small sealed memfd, as the key broker sends the real one."""
-    memory = os.memfd_create("weights", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(memory, WEIGHTS)
-    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
-    socket.send_fds(connection, [b"x"], [memory])
-    os.close(memory)
 
 
 @asynccontextmanager

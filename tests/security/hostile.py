@@ -1,5 +1,8 @@
 """What tests say to the hostile zygote, and what they see of it from outside."""
 
+import fcntl
+import os
+import socket
 from pathlib import Path
 
 from sandbox.pool import Finished
@@ -9,6 +12,16 @@ from tests.waiting import happened
 
 HERE = Path(__file__).parent
 WEIGHTS = b"the weights of no model " * 4096
+
+
+def send_weights(connection):
+    """Send a small sealed memfd, as the key broker sends the real one."""
+    memory = os.memfd_create("weights", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(memory, WEIGHTS)
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
+    socket.send_fds(connection, [b"x"], [memory])
+    os.close(memory)
 
 
 def job(what, *rest, max_tokens=4, seed=bytes(32), mark_key=bytes(32)):

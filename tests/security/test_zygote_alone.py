@@ -1,6 +1,5 @@
 """A zygote with nobody but its control socket: what it obeys, and how it ends by itself."""
 
-import fcntl
 import json
 import os
 import select
@@ -17,18 +16,9 @@ from sandbox import wire
 from sandbox.descriptors import receive
 from sandbox.launch import ENVIRONMENT
 from sandbox.limits import Limits
-from tests.security.hostile import HERE, WEIGHTS
+from tests.security.hostile import HERE, send_weights
 
 LIMIT_S = 60
-SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
-
-
-def send_weights(connection):
-    memory = os.memfd_create("weights", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(memory, WEIGHTS)
-    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, SEALS)
-    socket.send_fds(connection, [b"x"], [memory])
-    os.close(memory)
 
 
 @pytest.fixture
