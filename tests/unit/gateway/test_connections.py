@@ -11,6 +11,7 @@ import uvloop
 
 from gateway import connections
 from gateway.connections import BoundedProtocol
+from tests.waiting import happened
 
 BODY = b'{"a":1}'
 LENGTH = b"content-length: 7\r\n"
@@ -295,8 +296,7 @@ async def test_a_little_that_a_slow_client_read_is_seen(port, monkeypatch):
             await _settled(protocol)
             held, unread = protocol.transport.get_write_buffer_size(), protocol._unread()
             client.recv(48 << 10, socket.MSG_WAITALL)
-            while protocol._unread() >= unread:  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.01)
+            await happened(lambda: protocol._unread() < unread)
         assert protocol.transport.get_write_buffer_size() == held
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from sandbox import conversation, rehearsals
 from sandbox.rehearsals import Rehearsals
+from tests.waiting import happened
 
 
 def worker():
@@ -29,18 +30,12 @@ async def looks(count=20):
         await asyncio.sleep(0.001)
 
 
-async def until(condition):
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
-
-
 async def test_each_idle_worker_rehearses_once_the_next_to_be_taken_first(told):
     idle = deque(worker() for _ in range(3))
     waiting = Rehearsals(idle, processors=2)
     waiting.plan()
     waiting.plan()
-    await until(lambda: len(told) == 3)
+    await happened(lambda: len(told) == 3)
     waiting.plan()
     await looks()
     assert told == list(idle)
@@ -54,7 +49,7 @@ async def test_nobody_rehearses_while_every_processor_answers(told):
     await looks()
     assert not told
     waiting.answering = 1
-    await until(lambda: told == list(idle))
+    await happened(lambda: told == list(idle))
 
 
 async def test_a_worker_that_was_taken_meanwhile_is_left_to_its_job(told):
@@ -64,11 +59,11 @@ async def test_a_worker_that_was_taken_meanwhile_is_left_to_its_job(told):
     waiting.plan()
     idle.popleft()
     waiting.answering = 0
-    await until(lambda: told == list(idle))
+    await happened(lambda: told == list(idle))
     assert len(told) == 1
 
 
 async def test_the_machines_own_processors_are_counted_unless_told(told):
     waiting = Rehearsals(deque([worker()]))
     waiting.plan()
-    await until(lambda: len(told) == 1)
+    await happened(lambda: len(told) == 1)
