@@ -7,13 +7,7 @@ from hypothesis import strategies as st
 from gateway.models.chat import ChatTemplate
 from gateway.models.errors import ChatTemplateRefused
 from gateway.models.tokenizer import Tokenizer
-
-
-def special(tokenizer, text):
-    """Return the id of a control token."""
-    (token,) = tokenizer.split_control(text)
-    assert isinstance(token, int)
-    return token
+from tests.unit.gateway.control_tokens import special
 
 
 @pytest.fixture(scope="module")

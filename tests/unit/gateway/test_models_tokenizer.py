@@ -10,15 +10,9 @@ from hypothesis import strategies as st
 from gateway.models.errors import ModelError
 from gateway.models.importing import import_gguf
 from gateway.models.tokenizer import Tokenizer
+from tests.unit.gateway.control_tokens import special
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "smollm-tokens.json"
-
-
-def special(tokenizer, text):
-    """Return the id of a control token."""
-    (token,) = tokenizer.split_control(text)
-    assert isinstance(token, int)
-    return token
 
 
 @pytest.fixture(scope="module")
