@@ -1,5 +1,4 @@
 import fcntl
-import gc
 import json
 import os
 import socket
@@ -7,7 +6,6 @@ import struct
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +24,7 @@ from privacy.errors import (
     WeightsUndelivered,
 )
 from privacy.memory import SEALS
+from tests import descriptors
 
 
 @pytest.fixture
@@ -222,10 +221,6 @@ def test_an_overlong_call_is_refused_before_it_is_sent(broker):
     assert broker.active_epoch("watermark") == 1
 
 
-def open_descriptors():
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def frame(head, tail=b"", magic=b"SGB\x01"):
     return struct.pack(">4sII", magic, len(head), len(tail)) + head + tail
 
@@ -291,14 +286,11 @@ def test_a_client_that_does_not_speak_the_protocol_ends_the_broker(tmp_path, key
 def test_a_descriptor_that_nobody_asked_for_is_closed(tmp_path, keyring):
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        # What other tests left is not closed meanwhile.
-        gc.collect()
-        before = open_descriptors()
         call = b'{"call": "active_epoch", "purpose": "watermark"}'
-        frames.send_frame(ours, call, descriptors=[0])
-        ours.shutdown(socket.SHUT_WR)
-        serve(theirs, keyring=keyring, models=tmp_path)
-        assert open_descriptors() == before
+        with descriptors.none_left():
+            frames.send_frame(ours, call, descriptors=[0])
+            ours.shutdown(socket.SHUT_WR)
+            serve(theirs, keyring=keyring, models=tmp_path)
         assert json.loads(ours.recv(100)[12:]) == {"value": 1}
 
 
@@ -375,9 +367,7 @@ def test_weights_are_not_sent_to_nowhere(broker, seal):
 
 def test_a_descriptor_of_a_broken_frame_is_closed(tmp_path, keyring):
     ours, theirs = socket.socketpair()
-    with ours, theirs:
-        before = open_descriptors()
+    with ours, theirs, descriptors.none_left():
         socket.send_fds(ours, [frame(b"{}", magic=b"SGB\x02")], [0])
         with pytest.raises(FrameInvalid):
             serve(theirs, keyring=keyring, models=tmp_path)
-        assert open_descriptors() == before

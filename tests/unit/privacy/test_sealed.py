@@ -1,9 +1,7 @@
 import fcntl
-import gc
 import mmap
 import os
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +17,7 @@ from privacy.errors import AssetUnknown, ModelUnsealable, SealBroken, SealMissin
 from privacy.keyring import Keyring
 from privacy.messages import Room, decrypt_to
 from privacy.references import Reference
+from tests import descriptors
 
 ACT = states.Act("operator:ada", "a test", 1)
 
@@ -142,12 +141,8 @@ def test_loaded_memory_cannot_be_changed(keyring, seal):
 def test_opening_leaks_no_descriptor(tmp_path, keyring, seal):
     path = seal().path
     path.write_bytes(path.read_bytes()[:-1])
-    # What other tests left is not closed meanwhile.
-    gc.collect()
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    with pytest.raises(SealBroken):
+    with descriptors.none_left(), pytest.raises(SealBroken):
         sealed.opened(path, keyring=keyring)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_an_unknown_asset_is_refused(keyring, seal):

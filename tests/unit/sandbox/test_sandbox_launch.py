@@ -1,14 +1,12 @@
 """What the gateway makes of a zygote that fails, lies, wedges or dies: here any program is one."""
 
 import asyncio
-import gc
 import os
 import signal
 import socket
 import struct
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +15,7 @@ from sandbox.errors import SandboxUnavailable, ZygoteFailed
 from sandbox.limits import Limits
 from sandbox.outer import Outer
 from sandbox.vocabulary import LIMIT_BYTES, VERSION, Vocabulary, pack, receive
+from tests import descriptors
 
 OPENING = """
 import os, socket, sys, time
@@ -63,10 +62,6 @@ async def launched(script, heard=None, *, send_weights=lambda _: None, group=Non
     )
 
 
-def descriptors():
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 async def test_loaded_zygote_gives_its_attestation_and_stops_for_good():
     zygote = await launched(LOADED + STAY)
     assert await zygote.loaded() == {"kernel": "6"}
@@ -107,12 +102,8 @@ async def test_weights_that_cannot_be_sent_leave_no_zygote():
     def broken(_):
         raise ConnectionError("no broker")
 
-    # What other tests left is not closed meanwhile.
-    gc.collect()
-    before = descriptors()
-    with pytest.raises(ConnectionError):
+    with descriptors.none_left(), pytest.raises(ConnectionError):
         await launched(STAY, send_weights=broken)
-    assert descriptors() == before
 
 
 async def test_worker_without_its_descriptors_is_a_miss():

@@ -1,8 +1,6 @@
 """A pool that never came to have a zygote."""
 
 import asyncio
-import gc
-from pathlib import Path
 
 import pytest
 
@@ -10,12 +8,9 @@ from sandbox import wire
 from sandbox.errors import ZygoteFailed
 from sandbox.limits import Limits
 from sandbox.pool import Pool
+from tests import descriptors
 
 JOB = wire.Job([1], 1, 1.0, 50, 1.0, [], bytes(32), 7, bytes(32))
-
-
-def descriptors():
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def pool_of(script, send_weights=lambda _: None):
@@ -40,11 +35,8 @@ async def test_pool_whose_weights_cannot_be_sent_leaves_nothing():
         raise ConnectionError("no broker")
 
     await asyncio.to_thread(int)
-    # What other tests left is not closed meanwhile.
-    gc.collect()
-    before = descriptors()
-    pool = pool_of("import time; time.sleep(60)", broken)
-    with pytest.raises(ConnectionError):
-        await pool.start()
-    assert pool.zygote_pid is None
-    assert descriptors() == before
+    with descriptors.none_left():
+        pool = pool_of("import time; time.sleep(60)", broken)
+        with pytest.raises(ConnectionError):
+            await pool.start()
+        assert pool.zygote_pid is None
