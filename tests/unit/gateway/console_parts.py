@@ -24,7 +24,6 @@ from gateway.catalogue import Catalogue
 from gateway.console.desk import desk
 from gateway.doorkeeper import Doorkeeper
 from gateway.identity import Credentials, Role
-from gateway.issuance import draw
 from gateway.keycare import KeyCare
 from gateway.peppers import Peppers
 from gateway.policy import PolicyInForce
@@ -37,6 +36,7 @@ from privacy.broker import BrokerClient, serve
 from privacy.changes import forbidden, permitted
 from privacy.custodians.keyfile import KeyFile
 from privacy.keyring import Keyring
+from tests.unit.gateway.issued import issue
 
 ORIGIN = "sealgate.test/log"
 MARKED = "The quick brown fox jumps over the lazy dog."
@@ -111,14 +111,8 @@ def _parts(settings, home, engine, broker, sequencer, *, throttle):
 
 
 def _credential(credentials, role, name=None):
-    made, key = draw(
-        tenant="clinic",
-        name=name or f"Ann {role.value}",
-        role=role,
-        now=datetime.now(UTC),
-        expires=None,
-    )
-    credentials.store(made, key)
+    named = name or f"Ann {role.value}"
+    made, key = issue(credentials, name=named, role=role, now=datetime.now(UTC))
     return SimpleNamespace(id=made.credential_id, key=key)
 
 

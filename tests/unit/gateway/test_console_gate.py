@@ -11,7 +11,6 @@ from gateway.console.forms import own_path
 from gateway.console.headers import POLICY
 from gateway.console.mount import routes
 from gateway.identity import Role
-from gateway.issuance import draw
 from tests.unit.gateway.console_parts import (
     Browser,
     answered,
@@ -20,6 +19,7 @@ from tests.unit.gateway.console_parts import (
     record,
     refused,
 )
+from tests.unit.gateway.issued import issue
 
 OFFICER, AUDITOR, SECURITY = "officer", "auditor", "security"
 PAGES = {
@@ -320,14 +320,8 @@ def test_sign_in_gives_a_fresh_session_and_ends_one_that_was_planted(app, parts)
 
 
 def test_revoked_credential_signs_its_sessions_out(app, parts):
-    made, key = draw(
-        tenant="clinic",
-        name="Temp",
-        role=Role.AUDITOR,
-        now=datetime.now(UTC),
-        expires=None,
-    )
-    parts.doorkeeper.credentials.store(made, key)
+    credentials = parts.doorkeeper.credentials
+    made, key = issue(credentials, name="Temp", role=Role.AUDITOR, now=datetime.now(UTC))
     browser = Browser(app)
     assert browser.sign_in(key).status == 303
     security = signed_in(app, parts, SECURITY)

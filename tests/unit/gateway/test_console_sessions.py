@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from gateway.console.sessions import Limits, Sessions, form_token
 from gateway.identity import Credentials, Principal, Role
-from gateway.issuance import draw
+from tests.unit.gateway.issued import issue
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 LIMITS = Limits(idle=timedelta(minutes=15), longest=timedelta(hours=8))
@@ -33,8 +33,7 @@ def sessions(engine, credentials):
 
 @pytest.fixture
 def officer(credentials):
-    made, key = draw(tenant="clinic", name="Ann", role=Role.OFFICER, now=NOW, expires=None)
-    credentials.store(made, key)
+    made, key = issue(credentials, name="Ann", role=Role.OFFICER, now=NOW)
     assert made.credential_id
     return credentials.principal(key, now=NOW)
 

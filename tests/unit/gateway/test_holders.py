@@ -7,21 +7,14 @@ import pytest
 
 from audit.errors import LogUnavailable
 from audit.store import open_log
-from gateway.identity import Credentials, Role
-from gateway.issuance import draw
+from gateway.identity import Credentials
 from gateway.peppers import Peppers
 from privacy import keystore
 from privacy.custodians.keyfile import KeyFile
 from privacy.keyring import Keyring
+from tests.unit.gateway.issued import issue
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-GIVEN = {"tenant": "clinic", "name": "app", "role": Role.CLIENT, "now": NOW, "expires": None}
-
-
-def add(credentials, **options):
-    credential, key = draw(**GIVEN, **options)
-    credentials.store(credential, key)
-    return credential, key
 
 
 class Counted:
@@ -63,7 +56,7 @@ def credentials(engine, counted, tmp_path):
 
 
 def test_the_broker_is_asked_once_until_the_keyring_changes(credentials, counted, keyring):
-    _, key = add(credentials)
+    _, key = issue(credentials, now=NOW)
     assert credentials.quick
     asked = counted.asked
     assert all(credentials.principal(key, now=NOW) for _ in range(5))
@@ -73,11 +66,11 @@ def test_the_broker_is_asked_once_until_the_keyring_changes(credentials, counted
     assert credentials.principal(key, now=NOW)
     assert counted.asked > asked
     # What is issued now stands under the new pepper, and is known as well.
-    assert credentials.principal(add(credentials)[1], now=NOW)
+    assert credentials.principal(issue(credentials, now=NOW)[1], now=NOW)
 
 
 def test_another_processs_revocation_holds_from_the_next_look_up(credentials, tmp_path, counted):
-    credential, key = add(credentials)
+    credential, key = issue(credentials, now=NOW)
     assert credentials.principal(key, now=NOW)
     other = open_log(tmp_path / "sealgate.db")
     Credentials(other, peppers=Peppers(counted)).revoke(credential.credential_id, now=NOW)
@@ -86,7 +79,7 @@ def test_another_processs_revocation_holds_from_the_next_look_up(credentials, tm
 
 
 def test_in_a_loop_a_revocation_holds_from_the_next_turn(credentials):
-    credential, key = add(credentials)
+    credential, key = issue(credentials, now=NOW)
 
     async def run():
         known = [credentials.principal(key, now=NOW) for _ in range(3)]
@@ -100,14 +93,14 @@ def test_in_a_loop_a_revocation_holds_from_the_next_turn(credentials):
 
 @pytest.mark.parametrize("scopes", [None, frozenset({"chat"}), frozenset({"chat", "model:a"})])
 def test_every_scope_comes_with_its_credential(credentials, scopes):
-    credential, key = add(credentials, scopes=scopes)
+    credential, key = issue(credentials, now=NOW, scopes=scopes)
     assert credentials.principal(key, now=NOW).scopes == scopes
     found = credentials.active(credential.credential_id, method="session", now=NOW)
     assert (found.scopes, found.method) == (scopes, "session")
 
 
 def test_a_database_that_cannot_be_read_is_an_unavailable_log(credentials, engine):
-    _, key = add(credentials)
+    _, key = issue(credentials, now=NOW)
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE credential RENAME TO lost")
     with pytest.raises(LogUnavailable, match="cannot be read"):
@@ -120,7 +113,7 @@ def test_a_database_that_cannot_be_read_is_an_unavailable_log(credentials, engin
 def test_a_keyring_that_cannot_be_looked_at_is_asked_each_time(engine, counted, tmp_path):
     stamp = keystore.watch(tmp_path / "nowhere")
     credentials = Credentials(engine, peppers=Peppers(counted, stamp=stamp))
-    _, key = add(credentials)
+    _, key = issue(credentials, now=NOW)
     assert not credentials.quick
     asked = counted.asked
     assert credentials.principal(key, now=NOW)

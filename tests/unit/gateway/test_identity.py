@@ -8,6 +8,7 @@ from audit.turns import Turns
 from gateway.errors import CredentialInvalid, CredentialUnknown
 from gateway.identity import KEY_PATTERN, Credentials, Role
 from gateway.issuance import draw
+from tests.unit.gateway.issued import issue
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PEPPER = b"p" * 32
@@ -26,10 +27,7 @@ def credentials(engine):
 
 
 def add(credentials, **options):
-    given = {"tenant": "clinic", "name": "app", "role": Role.CLIENT, "now": NOW, "expires": None}
-    credential, key = draw(**given | options)
-    credentials.store(credential, key)
-    return credential, key
+    return issue(credentials, **{"now": NOW} | options)
 
 
 def test_key_names_its_principal(credentials):
