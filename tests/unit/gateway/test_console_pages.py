@@ -471,11 +471,9 @@ def test_credentials_stay_as_they_were_where_no_entry_can_be_written(
     browser.get("/console/credentials")
     browser.post("/console/credentials", {"name": "App", "tenant": "clinic", "role": "client"})
     before = parts.doorkeeper.credentials.list()
-    path = (
-        f"/console/credentials/{before[-1].credential_id}{change}"
-        if change
-        else ("/console/credentials")
-    )
+    path = "/console/credentials"
+    if change:
+        path += f"/{before[-1].credential_id}{change}"
     form = {"name": "Other", "tenant": "clinic", "role": "client", "hours": "0"}
 
     async def refuse(*_, **__):
