@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from audit import store
+from gateway import instants
 from gateway.credential_tables import confinements, credentials, metadata
 from gateway.errors import CredentialInvalid, CredentialUnknown
 from gateway.holders import Holders, Row
@@ -115,7 +116,7 @@ class Credentials:
             CredentialUnknown: The old one was revoked meanwhile; it has no successor.
             LogUnavailable: Neither is changed.
         """
-        end_ms = _ms(now + overlap)
+        end_ms = instants.milliseconds(now + overlap)
         statement = (
             credentials.update()
             .where(credentials.c.id == credential_id, credentials.c.revoked_ms.is_(None))
@@ -164,7 +165,7 @@ class Credentials:
         statement = (
             credentials.update()
             .where(credentials.c.id == credential_id, credentials.c.revoked_ms.is_(None))
-            .values(revoked_ms=_ms(now))
+            .values(revoked_ms=instants.milliseconds(now))
         )
         with store.changing(self._engine).begin() as connection:
             if connection.execute(statement).rowcount == 0:
@@ -268,8 +269,4 @@ def _credential(row: Any, confined: Scopes) -> Credential:
 
 
 def _expired(expires_ms: int | None, now: datetime) -> bool:
-    return expires_ms is not None and expires_ms <= _ms(now)
-
-
-def _ms(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
+    return expires_ms is not None and expires_ms <= instants.milliseconds(now)

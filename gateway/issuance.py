@@ -1,9 +1,10 @@
 """Making a credential, up to where it is stored, and what is said of one: never its key."""
 
 import secrets
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from gateway import instants
 from gateway.errors import CredentialInvalid
 from gateway.identity import TENANT_PATTERN, Credential, Role, fingerprint
 from gateway.scopes import Scopes, require_scopes
@@ -36,8 +37,8 @@ def draw(
         tenant=tenant,
         name=name,
         role=role,
-        created_ms=_milliseconds(now),
-        expires_ms=_milliseconds(expires) if expires else None,
+        created_ms=instants.milliseconds(now),
+        expires_ms=instants.milliseconds(expires) if expires else None,
         revoked_ms=None,
         scopes=scopes,
     )
@@ -53,7 +54,7 @@ def draw_successor(old: Credential, *, now: datetime) -> tuple[Credential, str]:
         name=old.name,
         role=old.role,
         now=now,
-        expires=_moment(old.expires_ms) if old.expires_ms else None,
+        expires=instants.moment(old.expires_ms) if old.expires_ms else None,
         scopes=old.scopes,
     )
 
@@ -87,11 +88,3 @@ def _require_names(tenant: str, name: str) -> None:
         )
     if not name.isprintable() or not 1 <= len(name) <= NAME_LIMIT:
         raise CredentialInvalid(f"A credential's name is 1 to {NAME_LIMIT} printable characters.")
-
-
-def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

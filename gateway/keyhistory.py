@@ -6,7 +6,6 @@ last entry, and nothing here guesses it.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 from audit import checkpoint, evidence, store
 from audit.errors import CheckpointInvalid, LogTampered
 from audit.verify import verify_log
+from gateway import instants
 from privacy import signatures
 from privacy.aftermath import Aftermath, Happening
 from privacy.references import Reference
@@ -79,14 +79,14 @@ def standing(history: KeyHistory | None, *, made_s: int) -> Standing:
 
 def sentences(history: KeyHistory | None, found: Aftermath, *, made_s: int) -> Iterator[str]:
     """Say it to the person who restores. made_s: when the backup was made, Unix seconds."""
-    made = stamp(made_s * 1000)
+    made = instants.written(made_s * 1000)
     if history is None:
         yield (
             f"Warning: without its log nothing tells what became of keys after {made}, when the "
             "backup was made. One that was destroyed works again: destroy it once more."
         )
         return
-    ended = stamp(history.ended_ms) if history.ended_ms is not None else "its beginning"
+    ended = instants.written(history.ended_ms) if history.ended_ms is not None else "its beginning"
     if standing(history, made_s=made_s) is Standing.OLDER:
         yield (
             f"Warning: the log is older than the backup: it ends {ended}, and the backup is of "
@@ -107,11 +107,6 @@ def sentences(history: KeyHistory | None, found: Aftermath, *, made_s: int) -> I
         "destroyed after it works again. Compare the log with a checkpoint that was kept elsewhere "
         "(sealgate audit consistency)."
     )
-
-
-def stamp(time_ms: int) -> str:
-    """Write a time of the log, Unix milliseconds, as UTC to the second."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def _verify(

@@ -10,12 +10,13 @@ import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from gateway import instants
 from gateway.report_calendar import Cadence
 
 metadata = sa.MetaData()
@@ -99,9 +100,9 @@ def asked(
     return {
         "id": f"rep_{secrets.token_hex(12)}",
         "framework": framework,
-        "start_ms": milliseconds(start) if start else None,
-        "end_ms": milliseconds(end) if end else None,
-        "requested_ms": milliseconds(now),
+        "start_ms": instants.milliseconds(start) if start else None,
+        "end_ms": instants.milliseconds(end) if end else None,
+        "requested_ms": instants.milliseconds(now),
         "status": QUEUED,
         "attempts": 0,
     }
@@ -114,7 +115,7 @@ def filed(row: Any) -> Filed:
         framework=row.framework,
         start=_moment(row.start_ms),
         end=_moment(row.end_ms),
-        requested=datetime.fromtimestamp(row.requested_ms / 1000, UTC),
+        requested=instants.moment(row.requested_ms),
         requested_by=row.requested_by,
         schedule=row.schedule,
         maker=row.maker,
@@ -133,15 +134,10 @@ def scheduled(row: Any) -> Schedule:
         id=row.id,
         framework=row.framework,
         cadence=Cadence(row.cadence),
-        created=datetime.fromtimestamp(row.created_ms / 1000, UTC),
-        since=datetime.fromtimestamp(row.since_ms / 1000, UTC),
+        created=instants.moment(row.created_ms),
+        since=instants.moment(row.since_ms),
     )
 
 
 def _moment(at_ms: int | None) -> datetime | None:
-    return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)
-
-
-def milliseconds(moment: datetime) -> int:
-    """Return a moment as columns hold it."""
-    return int(moment.timestamp() * 1000)
+    return None if at_ms is None else instants.moment(at_ms)

@@ -6,13 +6,13 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from audit import store
+from gateway import instants
 from gateway.errors import ScheduleExists, ScheduleUnknown
 from gateway.report_calendar import Cadence, complete, running
 from gateway.report_rows import (
     Schedule,
     asked,
     metadata,
-    milliseconds,
     reports,
     scheduled,
     schedules,
@@ -57,8 +57,8 @@ class Schedules:
             "id": schedule.id,
             "framework": schedule.framework,
             "cadence": schedule.cadence.value,
-            "created_ms": milliseconds(schedule.created),
-            "since_ms": milliseconds(schedule.since),
+            "created_ms": instants.milliseconds(schedule.created),
+            "since_ms": instants.milliseconds(schedule.since),
         }
         try:
             with self._engine.begin() as connection:
@@ -113,7 +113,7 @@ def _planned(connection: sa.Connection, schedule: Schedule, *, maker: str, now: 
         connection.execute(
             schedules.update()
             .where(schedules.c.id == schedule.id)
-            .values(since_ms=milliseconds(present))
+            .values(since_ms=instants.milliseconds(present))
         )
     return len(spans)
 

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from audit import store
+from gateway import instants
 from gateway.errors import ReportUnknown
 from gateway.report_rows import (
     FAILED,
@@ -21,7 +22,6 @@ from gateway.report_rows import (
     asked,
     filed,
     metadata,
-    milliseconds,
     reports,
 )
 
@@ -75,7 +75,7 @@ class Shelf:
             "requested_by": requested_by,
             "maker": maker,
             "status": READY,
-            "finished_ms": milliseconds(now),
+            "finished_ms": instants.milliseconds(now),
             "file": file,
             "sha256": sha256,
             "told": json.dumps(told),
@@ -131,7 +131,7 @@ class Shelf:
         own = (reports.c.maker == maker) & (reports.c.status == RUNNING)
         spent = own & (reports.c.attempts >= ATTEMPTS)
         why = json.dumps({"problem": "The gateway stopped each time while it made this report."})
-        failed = {"status": FAILED, "finished_ms": milliseconds(now), "told": why}
+        failed = {"status": FAILED, "finished_ms": instants.milliseconds(now), "told": why}
         with self._engine.begin() as connection:
             connection.execute(reports.update().where(spent).values(**failed))
             connection.execute(reports.update().where(own).values(status=QUEUED))
@@ -151,7 +151,7 @@ class Shelf:
     ) -> None:
         ended = {
             "status": status,
-            "finished_ms": milliseconds(now),
+            "finished_ms": instants.milliseconds(now),
             "told": json.dumps(told),
             **more,
         }

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from audit import anchoring
 from audit.anchoring import Anchored
 from audit.errors import AnchorFailed, CheckpointInvalid
 from audit.verify import consistency
+from gateway import instants
 from gateway.anchoring import anchored_event, anchors
 from gateway.cli.output import (
     HomeOption,
@@ -117,11 +117,7 @@ def lines(anchored: list[Anchored]) -> list[str]:
     if not anchored:
         return ["anchors       unanchored: only this home says that the log is the true one"]
     return [
-        f"anchor        {each.kind} {each.place}: {each.size} entries at {_at(each.time_ms)}, "
-        f"{each.behind} since"
+        f"anchor        {each.kind} {each.place}: {each.size} entries at "
+        f"{instants.written(each.time_ms)}, {each.behind} since"
         for each in anchored
     ]
-
-
-def _at(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")

@@ -14,7 +14,7 @@ import typer
 
 from audit.store import existing_log
 from gateway import home as homes
-from gateway import keyhistory
+from gateway import instants, keyhistory
 from gateway.cli.init import fresh_secret, write_settings
 from gateway.cli.output import HomeOption, JsonOption, note, print_json, print_lines, read_file
 from gateway.cli.session import opened, operator, working
@@ -197,9 +197,9 @@ def _report(
             {
                 "home": str(home.path),
                 "backup": envelope.id,
-                "backup_at": keyhistory.stamp(envelope.created_s * 1000),
+                "backup_at": instants.written(envelope.created_s * 1000),
                 "log": standing.value,
-                "log_ends_at": None if ended_ms is None else keyhistory.stamp(ended_ms),
+                "log_ends_at": None if ended_ms is None else instants.written(ended_ms),
                 "repeated": [
                     {"key": str(each.key), "state": each.state} for each in found.repeated
                 ],

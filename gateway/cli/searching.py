@@ -13,6 +13,7 @@ import typer
 from audit import evidence, exports, files
 from audit.publication import publish
 from audit.search import Query, disclosures, search
+from gateway import instants
 from gateway.cli.output import HomeOption, JsonOption, print_json, print_lines, print_table
 from gateway.cli.session import opened
 from gateway.errors import PeriodUnclear
@@ -97,7 +98,13 @@ def account(
     print_table(
         ("when", "to whom", "what", "why", "entry"),
         [
-            (_at(each.time_ms), each.recipient, each.what, each.purpose, str(each.index))
+            (
+                instants.written(each.time_ms),
+                each.recipient,
+                each.what,
+                each.purpose,
+                str(each.index),
+            )
             for each in told
         ],
     )
@@ -161,11 +168,7 @@ def _day(text: str) -> datetime:
 
 
 def _ms(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp() * 1000)
-
-
-def _at(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
+    return None if moment is None else instants.milliseconds(moment)
 
 
 def _print(chunks: Iterable[str]) -> None:

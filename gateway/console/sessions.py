@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from audit import store
+from gateway import instants
 from gateway.identity import Principal, Role
 
 # The id's own words: a hash of it is of no use anywhere else.
@@ -95,9 +96,9 @@ class Sessions:
                     name=principal.name,
                     role=principal.role.value,
                     method=principal.method,
-                    began_ms=_ms(now),
-                    seen_ms=_ms(now),
-                    ends_ms=_ms(ends),
+                    began_ms=instants.milliseconds(now),
+                    seen_ms=instants.milliseconds(now),
+                    ends_ms=instants.milliseconds(ends),
                 )
             )
         return token
@@ -113,11 +114,11 @@ class Sessions:
         if principal is None:
             self.end(token)
             return None
-        if _ms(now) - row.seen_ms >= TOUCH_S * 1000:
+        if instants.milliseconds(now) - row.seen_ms >= TOUCH_S * 1000:
             touched = sessions.update().where(sessions.c.id_hash == row.id_hash)
             with store.changing(self.engine).begin() as connection:
-                connection.execute(touched.values(seen_ms=_ms(now)))
-        return Session(principal, _moment(row.began_ms), _moment(row.ends_ms))
+                connection.execute(touched.values(seen_ms=instants.milliseconds(now)))
+        return Session(principal, instants.moment(row.began_ms), instants.moment(row.ends_ms))
 
     def end(self, token: str) -> None:
         """End a session; one that is over already stays so."""
@@ -125,8 +126,10 @@ class Sessions:
             connection.execute(sessions.delete().where(sessions.c.id_hash == _hash(token)))
 
     def _over(self, now: datetime) -> "sa.ColumnElement[bool]":
-        idle_since = _ms(now - self.limits.idle)
-        return (sessions.c.ends_ms <= _ms(now)) | (sessions.c.seen_ms <= idle_since)
+        idle_since = instants.milliseconds(now - self.limits.idle)
+        return (sessions.c.ends_ms <= instants.milliseconds(now)) | (
+            sessions.c.seen_ms <= idle_since
+        )
 
     def _holder(self, row: Any, now: datetime) -> Principal | None:
         """Return who holds the session; a credential that was revoked holds none."""
@@ -143,11 +146,3 @@ def form_token(secret: str) -> str:
 
 def _hash(token: str) -> bytes:
     return hashlib.sha256(_ID_LABEL + b"\0" + token.encode()).digest()
-
-
-def _ms(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

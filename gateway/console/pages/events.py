@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from audit.search import Found, Query, decision, search, search_back
+from gateway import instants
 from gateway.console.visit import Visit
 from gateway.errors import RequestRefused
 
@@ -127,8 +128,8 @@ def _query(given: Mapping[str, str]) -> tuple[Query, int | None]:
     start, end = _day(given.get("from")), _day(given.get("to"))
     query = Query(
         tenant=given.get("tenant"),
-        start_ms=None if start is None else _ms(start),
-        end_ms=None if end is None else _ms(end + timedelta(days=1)),
+        start_ms=None if start is None else instants.milliseconds(start),
+        end_ms=None if end is None else instants.milliseconds(end + timedelta(days=1)),
         actor=given.get("actor"),
         decision=given.get("decision"),
         operation=given.get("operation"),
@@ -155,7 +156,3 @@ def _day(text: str | None) -> datetime | None:
         return day + timedelta(days=1) - timedelta(days=1)
     except (ValueError, OverflowError):
         raise RequestRefused("That is no day.", param="from", code="day_unclear") from None
-
-
-def _ms(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
